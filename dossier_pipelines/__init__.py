@@ -1,0 +1,1 @@
+"""Dossier Pipelines: five desks' background work as Dagster assets on PostgreSQL."""

@@ -1,0 +1,161 @@
+"""`dossier-pipelines`: up, run, env and db. Exit codes: 0 done, 1 the run failed, 2 bad usage.
+
+Wiring only: what a command does lives in commands/.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from dossier_pipelines.shared.environment import Settings, read_settings
+from dossier_pipelines.shared.failures import UserError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+db = typer.Typer(no_args_is_help=True, help="The project's database: migrate, back up, restore, reset, stop.")
+app.add_typer(db, name="db")
+
+DataDirectory = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the embedded database lives. Default: .dossier")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show logs, and the traceback of a failure.")]
+
+
+def _settings(data_directory: Path | None) -> Settings:
+    # Runs read the environment themselves, so that an option becomes a variable.
+    if data_directory is not None:
+        os.environ["DOSSIER_DATA_DIR"] = str(data_directory)
+    return read_settings()
+
+
+@app.command()
+def up(
+    data_dir: DataDirectory = None,
+    port: Annotated[int, typer.Option(help="Port of the UI, on 127.0.0.1.")] = 3000,
+    verbose: Verbose = False,
+) -> None:
+    """Start everything and serve the Dagster UI; Ctrl-C stops all of it."""
+    from dossier_pipelines.commands.up import serve
+
+    serve(_settings(data_dir), port=port)
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str | None, typer.Option(help="A folder, an SQLAlchemy URL or a REST base URL. Default: the built-in sample.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A mapping file, TOML or YAML.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="The moment to compute for, ISO 8601. Default: now, or the sample's.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Load a source, refresh every score and check all of it, once."""
+    from dossier_pipelines.commands.run import run_once
+
+    if source is not None:
+        os.environ["DOSSIER_SOURCE"] = source
+    if mapping is not None:
+        os.environ["DOSSIER_MAPPING"] = str(mapping)
+    run_once(_settings(data_dir), as_of=as_of, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def env(data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
+    """Start the database and print the exports with which dagster, dg and psql work on it."""
+    from dossier_pipelines.commands.environment import print_exports
+
+    print_exports(_settings(data_dir))
+
+
+@db.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL and touch nothing.")] = False,
+    no_backup: Annotated[bool, typer.Option("--no-backup", help="Take no backup first.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Bring the database to the newest version; a database that holds data is backed up first."""
+    from dossier_pipelines.commands import database
+
+    database.migrate(_settings(data_dir), dry_run=dry_run, take_backup=not no_backup)
+
+
+@db.command()
+def backup(file: Path, data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
+    """Write the project's data into FILE."""
+    from dossier_pipelines.commands import database
+
+    database.backup(_settings(data_dir), file)
+
+
+@db.command()
+def restore(
+    file: Path,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Replace the project's data by that of FILE, all of it or nothing."""
+    from dossier_pipelines.commands import database
+
+    if not yes:
+        typer.confirm("This replaces everything that the project keeps. Go on?", abort=True, err=True)
+    database.restore(_settings(data_dir), file)
+
+
+@db.command()
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Drop everything that the project keeps and build it empty."""
+    from dossier_pipelines.commands import database
+
+    if not yes:
+        typer.confirm("This deletes everything that the project keeps. Go on?", abort=True, err=True)
+    database.reset(_settings(data_dir))
+
+
+@db.command()
+def stop(data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
+    """Stop the embedded database."""
+    from dossier_pipelines.commands import database
+
+    database.stop(_settings(data_dir))
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one line on stderr and exit code 1."""
+    verbose = "--verbose" in sys.argv
+    try:
+        app(standalone_mode=False)
+    except click.exceptions.Abort:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+    except UserError as error:
+        if verbose:
+            raise
+        print(f"dossier-pipelines: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

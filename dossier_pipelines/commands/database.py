@@ -1,0 +1,68 @@
+"""`dossier-pipelines db ...`: migrate, backup, restore, reset, stop."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dossier_pipelines.migrations import runner
+from dossier_pipelines.shared.deployment import running
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
+from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.failures import UserError
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def migrate(settings: Settings, *, dry_run: bool, take_backup: bool) -> None:
+    """Migrate, or print what would be done; a database with a version of its own is backed up first."""
+    with running(settings) as deployment:
+        if dry_run:
+            print(runner.migration_sql(deployment.database) or "-- Nothing to do: the database is at the newest version.")
+            return
+        before = runner.current_version(deployment.database)
+        if before == runner.newest_version():
+            _say(f"The database is at the newest version, {before}.")
+            return
+        if before is not None and take_backup:
+            folder = deployment.data_directory.resolve() / "backups"
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / f"before-{runner.newest_version()}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
+            runner.backup(deployment.database, file)
+            _say(f"Backed up to {file}.")
+        runner.migrate(deployment.database)
+        _say(f"Migrated from {before or 'nothing'} to {runner.newest_version()}.")
+
+
+def backup(settings: Settings, file: Path) -> None:
+    """Write a backup."""
+    with running(settings) as deployment:
+        if runner.current_version(deployment.database) is None:
+            raise UserError("There is nothing to back up: the database is empty. Run `dossier-pipelines db migrate`.")
+        runner.backup(deployment.database, file)
+    _say(f"Backed up to {file}.")
+
+
+def restore(settings: Settings, file: Path) -> None:
+    """Restore a backup and bring it to the newest version."""
+    with running(settings) as deployment:
+        runner.restore(deployment.database, file)
+        runner.migrate(deployment.database)
+    _say(f"Restored {file}.")
+
+
+def reset(settings: Settings) -> None:
+    """Empty the database."""
+    with running(settings) as deployment:
+        runner.reset(deployment.database)
+    _say("The database is empty, at the newest version.")
+
+
+def stop(settings: Settings) -> None:
+    """Stop the embedded server."""
+    if settings.database_url:
+        raise UserError("DOSSIER_DATABASE_URL names a server of yours; this command stops the embedded one only.")
+    EmbeddedPostgres(settings.data_directory).stop()

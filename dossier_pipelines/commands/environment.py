@@ -1,0 +1,23 @@
+"""`dossier-pipelines env`: the exports with which other programs work on the project's database."""
+
+from __future__ import annotations
+
+import shlex
+
+from dossier_pipelines.migrations.runner import migrate
+from dossier_pipelines.shared.deployment import prepare_dagster, running
+from dossier_pipelines.shared.embedded_postgres import binary
+from dossier_pipelines.shared.environment import Settings
+
+
+def print_exports(settings: Settings) -> None:
+    """Start the database, leave it running, and print one export a line for ``eval``."""
+    with running(settings, keep_running=True) as deployment:
+        migrate(deployment.database)
+        prepare_dagster(deployment)
+        exports = deployment.environment()
+        programs = str(binary("psql").parent)
+    print("# eval \"$(dossier-pipelines env)\"; `dossier-pipelines db stop` stops the database again.")
+    for name, value in exports.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f'export PATH="$PATH":{shlex.quote(programs)}')

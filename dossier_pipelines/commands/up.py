@@ -1,0 +1,93 @@
+"""`dossier-pipelines up`: database, sample, code server, daemon and UI, until Ctrl-C."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from dossier_pipelines.commands.run import execute, result_document, summary
+from dossier_pipelines.dossiers.health_formula import read_health_config
+from dossier_pipelines.ingestion.configured import configured_source
+from dossier_pipelines.migrations.runner import migrate
+from dossier_pipelines.shared.deployment import Deployment, prepare_dagster, project_file, running
+from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.failures import UserError
+
+HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1
+
+
+def serve(settings: Settings, *, port: int) -> None:
+    """Serve the UI on 127.0.0.1 with schedules and sensors, until SIGINT or SIGTERM.
+
+    An empty database is loaded from the configured source first, the sample by default.
+    """
+    read_health_config(settings.health_config)
+    _require_free(port)
+    with running(settings) as deployment:
+        print("Migrating the database", file=sys.stderr, flush=True)
+        migrate(deployment.database)
+        prepare_dagster(deployment)
+        source = configured_source(settings)
+        if _is_empty(deployment):
+            print("Loading the source and computing the scores", file=sys.stderr, flush=True)
+            run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=None, verbose=False)
+            document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)
+            print(summary({**document, "seconds": "-"}).replace(", in - s", ""), file=sys.stderr, flush=True)
+        deployment.database.engine.dispose()
+        print(f"Starting Dagster; the UI will be on http://{HOST}:{port}. Ctrl-C stops everything.", file=sys.stderr)
+        _run_dagster(port)
+
+
+def _is_empty(deployment: Deployment) -> bool:
+    with deployment.database.engine.connect() as connection:
+        return not connection.execute(sa.text("SELECT EXISTS (SELECT FROM raw.dossiers)")).scalar_one()
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UserError(
+                f"Port {port} is in use, perhaps by another `make up`. Stop that, or name another with --port "
+                "(make up PORT=3001)."
+            ) from error
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when its parent is killed, so that kill -9 leaves no orphan on the port."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _run_dagster(port: int) -> None:
+    program = Path(sys.executable).with_name("dagster")
+    command = [
+        str(program) if program.exists() else shutil.which("dagster") or "dagster",
+        *("dev", "-w", str(project_file("workspace.yaml")), "-h", HOST, "-p", str(port)),
+    ]
+    # In a process group of its own: Ctrl-C reaches us alone, and we stop it once, in order.
+    child = subprocess.Popen(command, env=os.environ, start_new_session=True, preexec_fn=_die_with_parent)  # noqa: PLW1509
+
+    def pass_on(number: int, _frame: object) -> None:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if code not in {0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM, 1}:
+        raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")

@@ -1,0 +1,15 @@
+"""The registry of the dossiers desk, and nothing else."""
+
+import dagster as dg
+
+from dossier_pipelines.dossiers import assets, automation, checks
+
+
+def build_dossiers_defs() -> dg.Definitions:
+    """Return what the desk adds to the house; resources come from the root."""
+    return dg.Definitions(
+        assets=[*assets.RAW_ASSETS, assets.refresh_health_assets, assets.dossier_overview, assets.health_by_group],
+        asset_checks=checks.CHECKS,
+        jobs=automation.JOBS,
+        schedules=automation.SCHEDULES,
+    )

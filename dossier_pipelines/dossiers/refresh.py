@@ -1,0 +1,108 @@
+"""Bring statistics and scores up to date: what is stale, or everything, as of a moment.
+
+One transaction writes all three tables, so that nobody ever sees a score without the statistics behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from dossier_pipelines.dossiers.health_formula import HealthConfig
+from dossier_pipelines.shared.database import Database, execute, statement
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+PACKAGE: Final = "dossier_pipelines.dossiers"
+# Sorts and hashes of a full refresh stay in memory at a million engagements.
+WORK_MEM: Final = "128MB"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefreshResult:
+    """What a refresh did, in dossiers."""
+
+    refreshed: int
+    changed: int
+    drifted: int
+    """Dossiers that nothing had marked as stale, and whose values differed all the same: a defect."""
+    engagement_stats_written: int
+    commitment_stats_written: int
+
+
+def refresh_health(
+    database: Database,
+    config: HealthConfig,
+    *,
+    now: datetime,
+    as_of: datetime | None = None,
+    tenant_id: str | None = None,
+    full: bool = False,
+    run_id: str | None = None,
+) -> RefreshResult:
+    """Recompute the stale dossiers, or all with ``full``, and return the counts.
+
+    ``as_of`` is the moment to compute for; without it, each tenant's own clock, and ``now`` where it has none.
+    ``tenant_id`` limits the refresh to one tenant.
+    """
+    with database.transaction() as connection:
+        return refresh_in_transaction(
+            connection, config, now=now, as_of=as_of, tenant_id=tenant_id, full=full, run_id=run_id
+        )
+
+
+def refresh_in_transaction(
+    connection: Connection,
+    config: HealthConfig,
+    *,
+    now: datetime,
+    as_of: datetime | None = None,
+    tenant_id: str | None = None,
+    full: bool = False,
+    run_id: str | None = None,
+) -> RefreshResult:
+    """Do the work of `refresh_health` in a transaction of the caller's."""
+    connection.execute(sa.text("SELECT set_config('work_mem', :value, true)"), {"value": WORK_MEM})
+    # Two refreshes at once could write the older result over the newer one.
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('dossiers.health', 0))"))
+    connection.exec_driver_sql(statement(PACKAGE, "refresh_tables").text)
+    version = config.version
+    execute(
+        connection,
+        PACKAGE,
+        "register_settings",
+        {"version": version, "settings": json.dumps(config.rows()), "tenant_id": tenant_id},
+    )
+    execute(
+        connection,
+        PACKAGE,
+        "stale_dossiers",
+        {
+            "as_of": as_of,
+            "now": now,
+            "tenant_id": tenant_id,
+            "version": version,
+            "full": full,
+            "settings_types": sorted(config.by_type),
+        },
+    )
+    connection.execute(sa.text("ANALYZE refresh_keys (ordinal, tenant_id, dossier_id)"))
+    execute(connection, PACKAGE, "health_as_of", {"version": version})
+    connection.execute(sa.text("ANALYZE refreshed (tenant_id, dossier_id)"))
+    tenants = execute(
+        connection, PACKAGE, "write_health_scores", {"version": version, "full": full, "run_id": run_id}
+    ).all()
+    engagement_stats = execute(connection, PACKAGE, "write_engagement_stats")
+    commitment_stats = execute(connection, PACKAGE, "write_commitment_stats")
+    return RefreshResult(
+        refreshed=sum(row.refreshed for row in tenants),
+        changed=sum(row.changed for row in tenants),
+        drifted=sum(row.drifted for row in tenants),
+        engagement_stats_written=engagement_stats.rowcount,
+        commitment_stats_written=commitment_stats.rowcount,
+    )

@@ -1,0 +1,67 @@
+-- Take the marks that are visible now and find every dossier whose score is stale as of each tenant's moment.
+-- Grain: one row of refresh_keys per dossier. A score is stale when a record of it changed (marks), when time moved
+-- a statistic of it over a boundary (health_scores_next_change_idx), when it is 60 minutes old or was computed for a
+-- later moment (health_scores_as_of_idx), or when the settings changed since the tenant's last refresh.
+-- In full mode every other dossier comes along, not stale, so that a difference found there is drift.
+-- A day is 24 hours in every window.
+WITH moment AS (
+    SELECT t.tenant_id, t.timezone, m.as_of, latest.settings_version
+    FROM platform.tenants AS t
+    CROSS JOIN LATERAL (
+        SELECT coalesce(CAST(:as_of AS timestamptz), t.clock_at, CAST(:now AS timestamptz)) AS as_of
+    ) AS m
+    LEFT JOIN LATERAL (
+        SELECT h.settings_version FROM dossiers.health_refreshes AS h
+        WHERE h.tenant_id = t.tenant_id ORDER BY h.refresh_id DESC LIMIT 1
+    ) AS latest ON true
+    WHERE (CAST(:tenant_id AS text) IS NULL OR t.tenant_id = :tenant_id)
+),
+taken AS (
+    DELETE FROM platform.stale_marks AS s USING moment AS m
+    WHERE s.consumer = 'dossiers.health' AND s.tenant_id = m.tenant_id
+    RETURNING s.tenant_id, s.dossier_id, s.entity, s.record_ids
+),
+stale AS (
+    SELECT t.tenant_id, t.dossier_id FROM taken AS t
+    UNION
+    SELECT s.tenant_id, s.dossier_id FROM moment AS m
+    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.next_change_at <= m.as_of
+    UNION
+    SELECT s.tenant_id, s.dossier_id FROM moment AS m
+    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.as_of <= m.as_of - interval '60 minutes'
+    UNION
+    SELECT s.tenant_id, s.dossier_id FROM moment AS m
+    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.as_of > m.as_of
+    UNION
+    SELECT s.tenant_id, s.dossier_id FROM moment AS m
+    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id
+    WHERE m.settings_version <> :version
+),
+-- Which records a change came from is only asked where there is a score to compare with.
+records AS (
+    SELECT t.tenant_id, t.dossier_id,
+        array_agg(r.id) FILTER (WHERE t.entity = 'engagements') AS engagement_ids,
+        array_agg(r.id) FILTER (WHERE t.entity = 'commitments') AS commitment_ids
+    FROM taken AS t
+    JOIN dossiers.health_scores AS s ON s.tenant_id = t.tenant_id AND s.dossier_id = t.dossier_id
+    CROSS JOIN LATERAL unnest(t.record_ids) AS r (id)
+    GROUP BY t.tenant_id, t.dossier_id
+),
+wanted AS (
+    SELECT s.tenant_id, s.dossier_id, true AS stale FROM stale AS s
+    UNION ALL
+    SELECT d.tenant_id, d.id, false FROM moment AS m
+    JOIN raw.dossiers AS d ON d.tenant_id = m.tenant_id
+    WHERE CAST(:full AS boolean)
+        AND NOT EXISTS (SELECT FROM stale AS s WHERE s.tenant_id = d.tenant_id AND s.dossier_id = d.id)
+)
+INSERT INTO refresh_keys
+SELECT
+    row_number() OVER (), d.tenant_id, d.id,
+    CASE WHEN d.type = ANY (CAST(:settings_types AS text[])) THEN d.type ELSE '*' END,
+    m.timezone, m.as_of, m.as_of - 365 * interval '24 hours', m.as_of - 90 * interval '24 hours',
+    CAST(m.as_of AT TIME ZONE m.timezone AS date), w.stale, r.engagement_ids, r.commitment_ids
+FROM wanted AS w
+JOIN raw.dossiers AS d ON d.tenant_id = w.tenant_id AND d.id = w.dossier_id
+JOIN moment AS m ON m.tenant_id = w.tenant_id
+LEFT JOIN records AS r ON r.tenant_id = w.tenant_id AND r.dossier_id = w.dossier_id

@@ -1,0 +1,234 @@
+"""The tables of the dossiers desk: source-owned records and what is computed from them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from dossier_pipelines.shared.tables import METADATA, MOMENT, tenant_column
+
+STATUSES: Final = ("pending", "in_progress", "completed", "cancelled", "overdue")
+PRIORITIES: Final = ("low", "medium", "high", "critical")
+BANDS: Final = ("excellent", "good", "fair", "poor")
+INSUFFICIENT_DATA: Final = "insufficient_data"
+
+
+def _raw_table(name: str, comment: str, *columns: sa.Column[object] | sa.Constraint) -> sa.Table:
+    return sa.Table(
+        name,
+        METADATA,
+        tenant_column(),
+        sa.Column("id", pg.UUID, nullable=False, comment="The source's id, or a stable UUID made from it"),
+        *columns,
+        sa.Column("source_key", sa.Text, comment="The source's own id where it is no UUID"),
+        sa.Column("extra", pg.JSONB, comment="The source's columns that have no place of their own"),
+        sa.Column("source_hash", sa.BigInteger, comment="Hash of the source row, to tell an unchanged one"),
+        sa.PrimaryKeyConstraint("tenant_id", "id"),
+        schema="raw",
+        comment=comment,
+    )
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({quoted})", name=column)
+
+
+DOSSIERS: Final = _raw_table(
+    "dossiers",
+    "The files that an institution keeps on its counterparts",
+    sa.Column("name", sa.Text, nullable=False, comment="The counterpart"),
+    sa.Column("type", sa.Text, comment="country, organization, forum, ..."),
+    sa.Column("region", sa.Text, comment="Region of the counterpart"),
+    sa.Column("bloc", sa.Text, comment="Bloc or group that it belongs to"),
+    sa.Column("classification", sa.Text, comment="Who may read the dossier"),
+    sa.Column("owner_id", pg.UUID, comment="The user who keeps the dossier"),
+    sa.Column("created_at", MOMENT, comment="When the dossier was opened"),
+)
+
+ENGAGEMENTS: Final = _raw_table(
+    "engagements",
+    "Meetings, visits, consultations and other contacts with a counterpart",
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier it belongs to"),
+    sa.Column("type", sa.Text, comment="meeting, visit, consultation, ..."),
+    sa.Column("description", sa.Text, comment="What it was about"),
+    sa.Column("occurred_at", MOMENT, nullable=False, comment="When it took place"),
+    sa.Column("created_at", MOMENT, comment="When it was recorded"),
+)
+# Everything that engagement stats read, in one index: they are computed by index-only scans.
+sa.Index(
+    "engagements_dossier_occurred_idx",
+    ENGAGEMENTS.c.tenant_id,
+    ENGAGEMENTS.c.dossier_id,
+    ENGAGEMENTS.c.occurred_at,
+)
+
+COMMITMENTS: Final = _raw_table(
+    "commitments",
+    "Who promised what by when",
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier it belongs to"),
+    sa.Column("description", sa.Text, comment="What was promised"),
+    sa.Column("status", sa.Text, nullable=False, comment="pending, in_progress, completed, cancelled or overdue"),
+    sa.Column("due_date", sa.Date, comment="The day by whose end it is due; null when unknown"),
+    sa.Column("owner_id", pg.UUID, comment="The internal user who answers for it"),
+    sa.Column("external_contact", sa.Text, comment="Or the contact outside"),
+    sa.Column("priority", sa.Text, comment="low, medium, high or critical"),
+    sa.Column("created_at", MOMENT, comment="When it was made"),
+    sa.Column("updated_at", MOMENT, comment="When the source last changed it"),
+    sa.Column("completed_at", MOMENT, comment="When it was completed"),
+    sa.Column("cancelled_at", MOMENT, comment="When it was cancelled"),
+    _one_of("status", STATUSES),
+    _one_of("priority", PRIORITIES),
+)
+sa.Index("commitments_dossier_idx", COMMITMENTS.c.tenant_id, COMMITMENTS.c.dossier_id)
+
+DOCUMENTS: Final = _raw_table(
+    "documents",
+    "Documents filed in a dossier",
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier it belongs to"),
+    sa.Column("type", sa.Text, comment="Kind of document"),
+    sa.Column("created_at", MOMENT, comment="When it was filed"),
+)
+sa.Index("documents_dossier_idx", DOCUMENTS.c.tenant_id, DOCUMENTS.c.dossier_id)
+
+USERS: Final = _raw_table(
+    "users",
+    "The people who own dossiers and commitments",
+    sa.Column("name", sa.Text, comment="Name"),
+    sa.Column("email", sa.Text, comment="Mail address"),
+    sa.Column("phone", sa.Text, comment="Telephone"),
+    sa.Column("role", sa.Text, comment="Role"),
+    sa.Column("locale", sa.Text, comment="Language for messages"),
+    sa.Column("timezone", sa.Text, comment="IANA time zone of the person"),
+)
+
+ENGAGEMENT_STATS: Final = sa.Table(
+    "engagement_stats",
+    METADATA,
+    tenant_column(),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
+    sa.Column("total_engagements_365d", sa.Integer, nullable=False, comment="Engagements in the last 365 days"),
+    sa.Column("recent_engagements_90d", sa.Integer, nullable=False, comment="Engagements in the last 90 days"),
+    sa.Column("latest_engagement_date", MOMENT, comment="Newest engagement; null if none"),
+    sa.Column(
+        "engagement_frequency_score",
+        sa.Numeric(5, 2),
+        nullable=False,
+        comment="0-100: least(100, 100 x total_engagements_365d / yearly target); with the target of 50, 2 x total",
+    ),
+    sa.PrimaryKeyConstraint("tenant_id", "dossier_id"),
+    schema="dossiers",
+    comment="Per dossier: how often and how lately there was contact",
+)
+
+COMMITMENT_STATS: Final = sa.Table(
+    "commitment_stats",
+    METADATA,
+    tenant_column(),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
+    sa.Column("total_commitments", sa.Integer, nullable=False, comment="Commitments that are not cancelled"),
+    sa.Column("active_commitments", sa.Integer, nullable=False, comment="Pending or in progress"),
+    sa.Column(
+        "overdue_commitments", sa.Integer, nullable=False, comment="Due before today, not completed, not cancelled"
+    ),
+    sa.Column("fulfilled_commitments", sa.Integer, nullable=False, comment="Completed, late or not"),
+    sa.Column(
+        "upcoming_commitments",
+        sa.Integer,
+        nullable=False,
+        comment="Due from today to today + 30 days, not completed, not cancelled",
+    ),
+    sa.Column(
+        "fulfillment_rate",
+        sa.Integer,
+        nullable=False,
+        comment="0-100: round(100 x fulfilled / total); 100 when total is 0",
+    ),
+    sa.PrimaryKeyConstraint("tenant_id", "dossier_id"),
+    schema="dossiers",
+    comment="Per dossier: what was promised, kept and missed",
+)
+
+HEALTH_SCORES: Final = sa.Table(
+    "health_scores",
+    METADATA,
+    tenant_column(),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
+    sa.Column("engagement_frequency", sa.Numeric(5, 2), nullable=False, comment="0-100, from engagement_stats"),
+    sa.Column("commitment_fulfillment", sa.Integer, nullable=False, comment="0-100, from commitment_stats"),
+    sa.Column(
+        "recency", sa.Integer, nullable=False, comment="100, 70, 40 or 10 by days since the latest engagement"
+    ),
+    sa.Column("overall_score", sa.Integer, comment="0-100: weighted sum, rounded; null without enough data"),
+    sa.Column("band", sa.Text, nullable=False, comment="excellent, good, fair, poor or insufficient_data"),
+    sa.Column("insufficient_reason", sa.Text, comment="What is missing for a score"),
+    sa.Column("previous_score", sa.Integer, comment="The score before the last change"),
+    sa.Column("changed_at", MOMENT, comment="As of which moment the score or its components last changed"),
+    sa.Column(
+        "factors", pg.JSONB, nullable=False, comment="What changed it then: [{factor, count, text, records}]"
+    ),
+    sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds it was computed with"),
+    sa.Column("as_of", MOMENT, nullable=False, comment="The moment it was computed for"),
+    sa.Column("next_change_at", MOMENT, comment="When time alone would next change a statistic of it"),
+    sa.Column("calculated_at", MOMENT, nullable=False, comment="When it was computed"),
+    sa.PrimaryKeyConstraint("tenant_id", "dossier_id"),
+    sa.CheckConstraint("overall_score BETWEEN 0 AND 100", name="overall_score"),
+    _one_of("band", (*BANDS, INSUFFICIENT_DATA)),
+    schema="dossiers",
+    comment="Per dossier: the health of the relationship, its components and what last moved it",
+)
+# The two index ranges that a refresh looks for stale scores in.
+sa.Index("health_scores_next_change_idx", HEALTH_SCORES.c.tenant_id, HEALTH_SCORES.c.next_change_at)
+sa.Index("health_scores_as_of_idx", HEALTH_SCORES.c.tenant_id, HEALTH_SCORES.c.as_of)
+
+HEALTH_SETTINGS: Final = sa.Table(
+    "health_settings",
+    METADATA,
+    tenant_column(),
+    sa.Column("version", sa.Text, nullable=False, comment="Hash of the whole configuration"),
+    sa.Column("dossier_type", sa.Text, nullable=False, comment="The type it is for; * for every other"),
+    sa.Column("weight_engagement", sa.Numeric(6, 4), nullable=False),
+    sa.Column("weight_commitment", sa.Numeric(6, 4), nullable=False),
+    sa.Column("weight_recency", sa.Numeric(6, 4), nullable=False),
+    sa.Column("yearly_target", sa.Integer, nullable=False, comment="Engagements a year that count as 100"),
+    sa.Column("min_engagements", sa.Integer, nullable=False, comment="Fewer in 365 days: no score"),
+    sa.Column("min_commitments", sa.Integer, nullable=False, comment="Fewer: no score"),
+    sa.Column("fresh_days", sa.Integer, nullable=False),
+    sa.Column("recent_days", sa.Integer, nullable=False),
+    sa.Column("distant_days", sa.Integer, nullable=False),
+    sa.Column("fresh_points", sa.Integer, nullable=False),
+    sa.Column("recent_points", sa.Integer, nullable=False),
+    sa.Column("distant_points", sa.Integer, nullable=False),
+    sa.Column("silent_points", sa.Integer, nullable=False),
+    sa.Column("excellent_from", sa.Integer, nullable=False),
+    sa.Column("good_from", sa.Integer, nullable=False),
+    sa.Column("fair_from", sa.Integer, nullable=False),
+    sa.Column("first_used_at", MOMENT, nullable=False, server_default=sa.text("now()")),
+    sa.PrimaryKeyConstraint("tenant_id", "version", "dossier_type"),
+    schema="dossiers",
+    comment="Every configuration that a score was computed with",
+)
+
+HEALTH_REFRESHES: Final = sa.Table(
+    "health_refreshes",
+    METADATA,
+    tenant_column(),
+    sa.Column("refresh_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+    sa.Column("mode", sa.Text, nullable=False, comment="incremental, or full: every dossier recomputed"),
+    sa.Column("as_of", MOMENT, nullable=False, comment="The moment it was computed for"),
+    sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds used"),
+    sa.Column("refreshed", sa.Integer, nullable=False, comment="Dossiers recomputed"),
+    sa.Column("changed", sa.Integer, nullable=False, comment="Of these, those whose score or components changed"),
+    sa.Column(
+        "drifted", sa.Integer, nullable=False, comment="Dossiers that nothing marked as stale, and yet differed"
+    ),
+    sa.Column("drifted_dossiers", pg.ARRAY(pg.UUID), nullable=False, comment="At most 20 of them"),
+    sa.Column("finished_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("run_id", sa.Text, comment="The Dagster run"),
+    sa.PrimaryKeyConstraint("tenant_id", "refresh_id"),
+    sa.CheckConstraint("mode IN ('incremental', 'full')", name="mode"),
+    schema="dossiers",
+    comment="One row per tenant and refresh",
+)

@@ -1,0 +1,50 @@
+"""The source that the settings name, ready to load: what raw assets receive."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dossier_pipelines.ingestion.entity import Entity
+from dossier_pipelines.ingestion.load import LoadResult, load_entity, open_source, register_tenant
+from dossier_pipelines.ingestion.mapping import read_mapping
+from dossier_pipelines.sample_data import SAMPLE_AS_OF, SAMPLE_DIRECTORY, SAMPLE_TENANT
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import DEFAULT_TENANT, Settings
+
+
+@dataclass(frozen=True)
+class ConfiguredSource:
+    """A source, its mapping, and the tenant whose records it holds."""
+
+    settings: Settings
+    clock_at: datetime | None
+    """The moment at which the records end; None means that they go on."""
+
+    def load(
+        self, database: Database, entity: Entity, *, known: Mapping[str, Entity], run_id: str | None = None
+    ) -> LoadResult | None:
+        """Load ``entity``; ``known`` names every entity that the mapping file may speak of.
+
+        Returns None when the source does not have this optional entity; raises UserError with nothing merged.
+        """
+        mapping = read_mapping(self.settings.mapping, known)
+        source = open_source(self.settings)
+        register_tenant(
+            database,
+            tenant_id=self.settings.tenant_id,
+            timezone=self.settings.timezone,
+            clock_at=self.clock_at,
+        )
+        return load_entity(database, entity, source, mapping, settings=self.settings, run_id=run_id)
+
+
+def configured_source(settings: Settings) -> ConfiguredSource:
+    """Return the source of the settings; without one, the built-in sample in a tenant of its own."""
+    if settings.source is not None:
+        return ConfiguredSource(settings, clock_at=None)
+    tenant_id = SAMPLE_TENANT if settings.tenant_id == DEFAULT_TENANT else settings.tenant_id
+    sample = dataclasses.replace(settings, source=str(SAMPLE_DIRECTORY), mapping=None, tenant_id=tenant_id)
+    return ConfiguredSource(sample, clock_at=datetime.fromisoformat(SAMPLE_AS_OF))

@@ -1,0 +1,83 @@
+"""What an entity is to ingestion: its raw table, the columns that a source gives, and when a row is bad.
+
+Declarations only. A desk declares its entities (dossiers/entities.py); merge.py turns them into SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+
+class Kind(Enum):
+    """How the text of a source becomes a value."""
+
+    KEY = "key"
+    """The record's own id: a UUID, or anything else, which becomes a stable UUID."""
+    REFERENCE = "reference"
+    """Another record's id, by the same rule."""
+    TEXT = "text"
+    CHOICE = "choice"
+    """One of a few lower-case words."""
+    DATE = "date"
+    MOMENT = "moment"
+    """Date and time; without an offset, local time of the tenant."""
+    TIMEZONE = "timezone"
+    """An IANA time zone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column that a source may give.
+
+    ``column_required``: the source must have the column. ``value_required``: every row must fill it.
+    """
+
+    name: str
+    kind: Kind = Kind.TEXT
+    column_required: bool = False
+    value_required: bool = False
+    choices: tuple[str, ...] = ()
+    references: str | None = None
+    """The entity that a REFERENCE names."""
+    must_exist: bool = False
+    """A row whose reference is not loaded is set aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A promise between columns. ``broken`` is SQL over the typed columns; null counts as kept."""
+
+    broken: str
+    reason: str
+    """SQL text expression that says what is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entity:
+    """One kind of record: engagements, commitments, ..."""
+
+    name: str
+    table: sa.Table
+    columns: tuple[Column, ...]
+    order: tuple[str, ...]
+    """Typed columns by which a bulk merge is ordered: the order in which they are read later."""
+    optional: bool = False
+    """A source may lack it altogether."""
+    parent: Entity | None = None
+    """The entity that references with ``must_exist`` point to."""
+    rules: tuple[Rule, ...] = field(default=())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, key first."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that a source must have."""
+        return tuple(column.name for column in self.columns if column.column_required)

@@ -1,0 +1,367 @@
+"""One load: the rows of an entity from a source into its raw table, in one transaction, bad rows set aside.
+
+The rows stream through this process in bounded memory; what they mean is decided by the statements of merge.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import available_timezones
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from dossier_pipelines.ingestion import merge
+from dossier_pipelines.ingestion.entity import Entity
+from dossier_pipelines.ingestion.mapping import EntityMapping, SourceMapping
+from dossier_pipelines.ingestion.sources.source import Rows, Source
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.failures import (
+    RejectedShareError,
+    SourceError,
+    UserError,
+    describe_database_error,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+# Sorting and hashing a bulk load in memory is worth more than the default while one load runs at a time.
+WORK_MEM: Final = "256MB"
+LOCK_TIMEOUT: Final = "60s"
+# After a load of this many rows the planner's figures and the visibility map are made anew at once: the refresh
+# that follows would otherwise plan and read as if the table were as before.
+BULK_ROWS: Final = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadResult:
+    """What one load did, in rows."""
+
+    entity: str
+    source: str
+    rows_read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    rejected: int = 0
+    reasons: Mapping[str, int]
+    """The most frequent reasons for rejection, without the values: at most 10."""
+
+    def as_metadata(self) -> dict[str, int]:
+        """Return the counts under the names that the Dagster UI plots."""
+        return {
+            "rows_read": self.rows_read,
+            "inserted": self.inserted,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "removed": self.removed,
+            "rejected": self.rejected,
+        }
+
+
+def open_source(settings: Settings) -> Source:
+    """Return the source that the settings name: a REST API, a database, or a folder."""
+    name = settings.source
+    if name is None:
+        raise SourceError("No source is set. Name a folder or a URL with DOSSIER_SOURCE.")
+    if name.startswith(("http://", "https://")):
+        from dossier_pipelines.ingestion.sources.rest import RestSource
+
+        return RestSource(name, api_key=settings.source_api_key)
+    if "://" in name:
+        from dossier_pipelines.ingestion.sources.sql import SqlSource
+
+        return SqlSource(name)
+    from dossier_pipelines.ingestion.sources.files import FolderSource
+
+    return FolderSource(Path(name).expanduser())
+
+
+def register_tenant(database: Database, *, tenant_id: str, timezone: str, clock_at: datetime | None) -> None:
+    """Make the tenant known, with its time zone, and the moment at which its records end if they do."""
+    with database.transaction() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO platform.tenants AS t (tenant_id, timezone, clock_at) VALUES (:tenant_id, :timezone, :clock_at) "
+                "ON CONFLICT (tenant_id) DO UPDATE SET timezone = excluded.timezone, clock_at = excluded.clock_at "
+                "WHERE (t.timezone, t.clock_at) IS DISTINCT FROM (excluded.timezone, excluded.clock_at)"
+            ),
+            {"tenant_id": tenant_id, "timezone": timezone, "clock_at": clock_at},
+        )
+
+
+def load_entity(
+    database: Database,
+    entity: Entity,
+    source: Source,
+    mapping: SourceMapping,
+    *,
+    settings: Settings,
+    run_id: str | None = None,
+) -> LoadResult | None:
+    """Load ``entity`` and return what was done; None when the source does not have this optional entity.
+
+    Raises SourceError, MappingError or RejectedShareError with nothing merged. Either everything of the entity
+    is merged or nothing: the merge is one transaction, after the whole source has been read.
+    """
+    entity_mapping = mapping.of(entity)
+    with source.open(entity, entity_mapping) as rows:
+        if rows is None:
+            return None
+        try:
+            with database.engine.connect() as connection:
+                load = _Load(connection, entity, entity_mapping, rows, settings=settings, run_id=run_id)
+                try:
+                    result = load.run()
+                finally:
+                    # Temporary tables live as long as their session.
+                    connection.invalidate()
+            if result.inserted + result.updated >= BULK_ROWS:
+                _refresh_planner_figures(database, entity)
+        except DBAPIError as error:
+            raise UserError(describe_database_error(error, place=f"Loading {entity.name} from {rows.label}")) from error
+        return result
+
+
+def _refresh_planner_figures(database: Database, entity: Entity) -> None:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"VACUUM (ANALYZE) {merge.target(entity)}"))
+
+
+class _Load:
+    """The state of one load, on one connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        entity: Entity,
+        mapping: EntityMapping,
+        rows: Rows,
+        *,
+        settings: Settings,
+        run_id: str | None,
+    ) -> None:
+        self.connection = connection
+        self.entity = entity
+        self.mapping = mapping
+        self.rows = rows
+        self.settings = settings
+        self.run_id = run_id
+        self.started_at: datetime = self._scalar("SELECT clock_timestamp()")
+        self.common: dict[str, Any] = {
+            "tenant_id": settings.tenant_id,
+            "timezone": settings.timezone,
+            "timezones": sorted(available_timezones()),
+            "entity": entity.name,
+            "source": rows.label,
+            "row_offset": rows.row_offset,
+        }
+
+    def run(self) -> LoadResult:
+        self._require_columns()
+        self._stage()
+        with self.connection.begin():
+            self._settle_session()
+            self._check()
+            counts = self._execute(merge.COUNTS).one()
+            rejected = counts.rejected + len(self.rows.malformed)
+            read = counts.checked + len(self.rows.malformed)
+            self._require_rows(read)
+            refusal = self._refusal(read, rejected)
+            if refusal is None:
+                inserted, updated, removed = self._merge()
+            else:
+                inserted = updated = removed = 0
+            result = LoadResult(
+                entity=self.entity.name,
+                source=self.rows.label,
+                rows_read=read,
+                inserted=inserted,
+                updated=updated,
+                unchanged=counts.unchanged if refusal is None else 0,
+                removed=removed,
+                rejected=rejected,
+                reasons=self._reasons() if rejected else {},
+            )
+            self._record(result, outcome="merged" if refusal is None else "refused")
+        if refusal is not None:
+            raise RejectedShareError(refusal + self._most_frequent(result))
+        return result
+
+    def _scalar(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
+        with self.connection.begin():
+            return self.connection.execute(sa.text(sql), dict(parameters or {})).scalar_one()
+
+    def _execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
+        clause = sa.text(sql)
+        wanted = clause.compile().params
+        given = {**self.common, **(parameters or {})}
+        return self.connection.execute(clause, {name: given[name] for name in wanted})
+
+    def _settle_session(self) -> None:
+        # A source's local time is the tenant's; pg_advisory_xact_lock keeps two loads of one entity apart.
+        for name, value in (("timezone", self.settings.timezone), ("work_mem", WORK_MEM), ("lock_timeout", LOCK_TIMEOUT)):
+            self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
+        self.connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
+            {"key": f"load:{self.settings.tenant_id}:{self.entity.name}"},
+        )
+        if self.entity.parent is not None:
+            # No dossier may go while the rows that refer to it come.
+            self.connection.execute(sa.text(f"LOCK TABLE {merge.target(self.entity.parent)} IN SHARE MODE"))
+
+    def _require_columns(self) -> None:
+        header = self.rows.staged.header
+        if header is None:
+            return
+        for column in self.entity.columns:
+            wanted = self.mapping.source_columns(column.name)
+            missing = [name for name in wanted if name not in header]
+            mapped = column.name in self.mapping.columns
+            if missing and (column.column_required or mapped):
+                raise SourceError(
+                    f"{self.rows.label}: the column {missing[0]!r}"
+                    f"{f' (for {column.name})' if mapped else ''} is missing; there are {', '.join(header)}. "
+                    "Add it, or name another in a mapping file."
+                )
+
+    def _stage(self) -> None:
+        with self.connection.begin():
+            self.connection.execute(sa.text(merge.stage_ddl(self.rows.staged.width)))
+            self.connection.execute(sa.text(merge.checked_ddl(self.entity)))
+        columns = ", ".join(f"c{index}" for index in range(1, self.rows.staged.width + 1))
+        with self.connection.begin(), closing(self.rows.blocks()) as blocks:
+            driver = self.connection.connection.driver_connection
+            assert driver is not None
+            with driver.cursor() as cursor, cursor.copy(f"COPY stage ({columns}) FROM STDIN (FORMAT csv)") as copy:
+                for block in _filled(blocks):
+                    copy.write(block)
+            self.connection.execute(sa.text("ANALYZE stage"))
+
+    def _check(self) -> None:
+        sql, parameters = merge.check_statement(self.entity, self.mapping, self.rows.staged)
+        parameters["malformed"] = [row.position for row in self.rows.malformed]
+        self._execute(sql, parameters)
+        self.connection.execute(sa.text("ANALYZE checked (id, problem, unchanged, removed)"))
+        self._execute(merge.DUPLICATES)
+        if self.rows.staged.header is None:
+            self._require_json_columns()
+
+    def _require_json_columns(self) -> None:
+        """A column that no JSON record fills is missing, not empty everywhere."""
+        for name in self.entity.required:
+            if name in self.mapping.constants:
+                continue
+            filled = self._execute(
+                f"SELECT EXISTS (SELECT FROM checked WHERE {name} IS NOT NULL OR unchanged OR removed), "
+                "EXISTS (SELECT FROM checked)"
+            ).one()
+            column = next(column for column in self.entity.columns if column.name == name)
+            if filled[1] and not filled[0] and column.value_required and not self._given(name):
+                wanted = ", ".join(self.mapping.source_columns(name))
+                raise SourceError(
+                    f"{self.rows.label}: no record has the field {wanted!r}. Add it, or name another in a mapping file."
+                )
+
+    def _given(self, name: str) -> bool:
+        bound = merge.Bound()
+        texts = [self.rows.staged.text(source, bound) for source in self.mapping.source_columns(name)]
+        given = " OR ".join(f"({text}) IS NOT NULL" for text in texts if text)
+        sql = f"SELECT EXISTS (SELECT FROM (SELECT {self.rows.staged.document()} AS document FROM stage) AS s WHERE {given})"
+        return bool(self._execute(sql, bound.parameters).scalar_one())
+
+    def _require_rows(self, read: int) -> None:
+        if read or self.settings.allow_empty:
+            return
+        loaded = self._execute(
+            f"SELECT count(*) FROM {merge.target(self.entity)} WHERE tenant_id = :tenant_id"
+        ).scalar_one()
+        if loaded:
+            raise SourceError(
+                f"{self.rows.label} suddenly holds no rows, where {loaded} are loaded. Nothing was removed. "
+                "If it is meant, set DOSSIER_ALLOW_EMPTY=true."
+            )
+        if not self.entity.optional:
+            raise SourceError(
+                f"{self.rows.label} holds no rows, only its names. If it is meant, set DOSSIER_ALLOW_EMPTY=true."
+            )
+
+    def _refusal(self, read: int, rejected: int) -> str | None:
+        ceiling = self.settings.max_rejected_share
+        if read and rejected / read > ceiling:
+            return (
+                f"{self.rows.label}: {rejected} of {read} rows are bad, more than the share of {ceiling:.0%} that "
+                "DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; ingestion.rejected_rows holds each with its reason."
+            )
+        if not self.settings.full_refresh:
+            return None
+        found = self._execute(merge.vanished_count_statement(self.entity)).one()
+        ceiling = self.settings.max_removed_share
+        if found.loaded and found.vanished / found.loaded > ceiling:
+            return (
+                f"{self.rows.label}: {found.vanished} of {found.loaded} loaded records are gone from the source, more "
+                f"than the share of {ceiling:.0%} that DOSSIER_MAX_REMOVED_SHARE allows. Nothing was changed."
+            )
+        return None
+
+    def _merge(self) -> tuple[int, int, int]:
+        updated = self._execute(merge.updates_statement(self.entity)).scalar_one()
+        written = self._execute(merge.merge_statement(self.entity)).rowcount
+        removed = self._execute(merge.tombstones_statement(self.entity)).rowcount
+        if self.settings.full_refresh:
+            removed += self._execute(merge.vanished_statement(self.entity)).rowcount
+        return written - updated, updated, removed
+
+    def _reasons(self) -> dict[str, int]:
+        # The value in a reason can be personal; what is wrong with which column is not.
+        found = self._execute(
+            "SELECT regexp_replace(problem, '''[^;]*'' ', '', 'g') AS reason, count(*) AS n FROM checked "
+            "WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"
+        )
+        reasons = {row.reason: row.n for row in found}
+        if self.rows.malformed:
+            reasons["malformed row"] = len(self.rows.malformed)
+        return reasons
+
+    @staticmethod
+    def _most_frequent(result: LoadResult) -> str:
+        if not result.reasons:
+            return ""
+        reason, count = next(iter(result.reasons.items()))
+        return f" The most frequent: {reason} ({count})."
+
+    def _record(self, result: LoadResult, *, outcome: str) -> None:
+        load_id = self._execute(
+            "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, updated, "
+            "unchanged, removed, rejected, run_id) VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
+            ":rows_read, :inserted, :updated, :unchanged, :removed, :rejected, :run_id) RETURNING load_id",
+            {**result.as_metadata(), "started_at": self.started_at, "outcome": outcome, "run_id": self.run_id},
+        ).scalar_one()
+        self._execute(
+            "DELETE FROM ingestion.rejected_rows WHERE tenant_id = :tenant_id AND entity = :entity AND source = :source"
+        )
+        if result.rejected:
+            sql, parameters = merge.rejects_statement(self.rows.staged)
+            self._execute(sql, {**parameters, "load_id": load_id})
+        if self.rows.malformed:
+            self._execute(
+                merge.MALFORMED,
+                {
+                    "malformed": [row.position for row in self.rows.malformed],
+                    "reasons": [row.reason for row in self.rows.malformed],
+                    "lines": [row.line for row in self.rows.malformed],
+                    "load_id": load_id,
+                },
+            )
+
+
+def _filled(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    return (block for block in blocks if block)

@@ -1,0 +1,354 @@
+"""The SQL of a load: staged text to checked and typed rows, and from there into the raw table.
+
+All in sets; Python only writes the statements. Names of staged columns are ours (c1, c2, ...) and names of
+target columns come from declared tables; everything that a source or a mapping says is a bound parameter.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dossier_pipelines.ingestion.entity import Column, Entity, Kind
+from dossier_pipelines.ingestion.mapping import EntityMapping
+
+EARLIEST: Final = "1900-01-01"
+LATEST: Final = "2199-12-31"
+BLANKS: Final = "E' \\t\\r\\n'"
+
+SQL_TYPES: Final[dict[Kind, str]] = {
+    Kind.KEY: "uuid",
+    Kind.REFERENCE: "uuid",
+    Kind.TEXT: "text",
+    Kind.CHOICE: "text",
+    Kind.DATE: "date",
+    Kind.MOMENT: "timestamptz",
+    Kind.TIMEZONE: "text",
+}
+
+
+@dataclass
+class Bound:
+    """SQL fragments under construction, and the parameters that they bind."""
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def bind(self, value: object, sql_type: str) -> str:
+        """Return the SQL of a new bound parameter."""
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"CAST(:{name} AS {sql_type})"
+
+
+def target(entity: Entity) -> str:
+    """Return the schema-qualified raw table."""
+    return f"{entity.table.schema}.{entity.table.name}"
+
+
+def stage_ddl(width: int) -> str:
+    """The staging table: text as it came, numbered in the source's order. Temporary, so a kill leaves nothing."""
+    columns = ", ".join(f"c{index} text" for index in range(1, width + 1))
+    return f"CREATE TEMPORARY TABLE stage (n bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000), {columns})"
+
+
+def checked_ddl(entity: Entity) -> str:
+    """The table of typed rows, each with what is wrong with it."""
+    columns = ", ".join(f"{column.name} {SQL_TYPES[column.kind]}" for column in entity.columns)
+    return (
+        "CREATE TEMPORARY TABLE checked (n bigint, source_hash bigint, unchanged boolean, removed boolean, "
+        f"source_key text, problem text, extra jsonb, {columns})"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedColumns:
+    """Where the columns of a source lie in the staging table.
+
+    ``header`` names c1, c2, ... of a tabular source; None means one JSON document in c1.
+    """
+
+    header: tuple[str, ...] | None
+
+    @property
+    def width(self) -> int:
+        """Number of text columns in the staging table."""
+        return 1 if self.header is None else len(self.header)
+
+    def text(self, name: str, bound: Bound) -> str | None:
+        """Return the SQL of the source column's text, or None when a tabular source lacks it."""
+        if self.header is None:
+            top = f"document ->> {bound.bind(name, 'text')}"
+            if "." not in name:
+                return f"({top})"
+            return f"coalesce({top}, document #>> string_to_array({bound.bind(name, 'text')}, '.'))"
+        return f"c{self.header.index(name) + 1}" if name in self.header else None
+
+    def document(self) -> str:
+        """Return the SQL of the whole row, before it is split into columns."""
+        if self.header is None:
+            return "CASE WHEN pg_input_is_valid(c1, 'jsonb') THEN CAST(c1 AS jsonb) END"
+        return "CAST(NULL AS jsonb)"
+
+    def raw_row(self, bound: Bound) -> str:
+        """Return the SQL of the row as the source gave it, as JSON."""
+        if self.header is None:
+            return "CASE WHEN pg_input_is_valid(c1, 'jsonb') THEN CAST(c1 AS jsonb) ELSE to_jsonb(c1) END"
+        values = ", ".join(f"c{index}" for index in range(1, self.width + 1))
+        return f"jsonb_object({bound.bind(list(self.header), 'text[]')}, ARRAY[{values}])"
+
+    def extra(self, known: set[str], bound: Bound) -> str:
+        """Return the SQL of the columns that have no place of their own, as JSON; null when there are none."""
+        if self.header is None:
+            return (
+                f"CASE WHEN jsonb_typeof(document) = 'object' "
+                f"THEN NULLIF(document - {bound.bind(sorted(known), 'text[]')}, CAST('{{}}' AS jsonb)) END"
+            )
+        unknown = [(index, name) for index, name in enumerate(self.header, 1) if name not in known]
+        if not unknown:
+            return "CAST(NULL AS jsonb)"
+        names = bound.bind([name for _, name in unknown], "text[]")
+        values = ", ".join(f"NULLIF(c{index}, '')" for index, _ in unknown)
+        return f"NULLIF(jsonb_strip_nulls(jsonb_object({names}, ARRAY[{values}])), CAST('{{}}' AS jsonb))"
+
+
+def _text_of(column: str, kind: Kind, mapping: EntityMapping, staged: StagedColumns, bound: Bound) -> str:
+    """Return the SQL of the text that the source gives for our column; blank is null."""
+    if column in mapping.constants:
+        return bound.bind(mapping.constants[column], "text")
+    found = [staged.text(name, bound) for name in mapping.source_columns(column)]
+    parts = [f"NULLIF(btrim({sql}, {BLANKS}), '')" for sql in found if sql is not None]
+    if not parts:
+        return "CAST(NULL AS text)"
+    if len(parts) == 1:
+        text = parts[0]
+    elif kind in {Kind.KEY, Kind.REFERENCE}:
+        # The separator is escaped, so that ('a|b', 'c') and ('a', 'b|c') stay two keys.
+        escaped = [f"replace(replace({part}, '\\', '\\\\'), '|', '\\|')" for part in parts]
+        text = " || '|' || ".join(escaped)
+    else:
+        text = f"NULLIF(concat_ws(' ', {', '.join(parts)}), '')"
+    if column in mapping.values:
+        translations = bound.bind(json.dumps(mapping.values[column]), "jsonb")
+        text = f"coalesce({translations} ->> ({text}), {text})"
+    return text
+
+
+def _typed(column: Column, entity: Entity, bound: Bound) -> str:
+    """Return the SQL of the value; null where the text is no such value."""
+    text = f"x_{column.name}"
+    match column.kind:
+        case Kind.KEY | Kind.REFERENCE:
+            owner = bound.bind(column.references or entity.name, "text")
+            return (
+                f"CASE WHEN {text} IS NULL THEN NULL WHEN pg_input_is_valid({text}, 'uuid') "
+                f"THEN CAST({text} AS uuid) ELSE ingestion.stable_uuid({owner}, {text}) END"
+            )
+        case Kind.CHOICE:
+            return f"CASE WHEN lower({text}) = ANY ({bound.bind(list(column.choices), 'text[]')}) THEN lower({text}) END"
+        case Kind.DATE | Kind.MOMENT:
+            # The pattern keeps out now, today, infinity and five-digit years, which PostgreSQL would take.
+            sql_type = SQL_TYPES[column.kind]
+            return (
+                f"CASE WHEN {text} LIKE '____-__-__%' AND {text} NOT LIKE '%BC' "
+                f"AND pg_input_is_valid({text}, '{sql_type}') THEN CAST({text} AS {sql_type}) END"
+            )
+        case Kind.TIMEZONE:
+            return f"CASE WHEN {text} = ANY (CAST(:timezones AS text[])) THEN {text} END"
+        case Kind.TEXT:
+            return text
+
+
+def _problems(column: Column, bound: Bound) -> list[tuple[str, str]]:
+    """Return (condition, reason) pairs over the typed row, as SQL."""
+    name, text = column.name, f"x_{column.name}"
+    shown = f"quote_literal(left({text}, 80))"
+    pairs: list[tuple[str, str]] = []
+    if column.value_required:
+        pairs.append((f"{text} IS NULL", f"'{name} is missing'"))
+    unreadable = f"{text} IS NOT NULL AND {name} IS NULL"
+    match column.kind:
+        case Kind.CHOICE:
+            choices = bound.bind(", ".join(column.choices), "text")
+            pairs.append((unreadable, f"format('{name} %s is not one of %s', {shown}, {choices})"))
+        case Kind.DATE:
+            pairs.append((unreadable, f"format('{name} %s is no date; write it like 2020-04-29', {shown})"))
+        case Kind.MOMENT:
+            pairs.append(
+                (unreadable, f"format('{name} %s is no date and time; write it like 2020-04-29T12:00:00+03:00', {shown})")
+            )
+        case Kind.TIMEZONE:
+            pairs.append((unreadable, f"format('{name} %s is no IANA time zone', {shown})"))
+        case _:
+            pass
+    if column.kind in {Kind.DATE, Kind.MOMENT}:
+        sql_type = SQL_TYPES[column.kind]
+        pairs.append(
+            (
+                f"{name} NOT BETWEEN {sql_type} '{EARLIEST}' AND {sql_type} '{LATEST}'",
+                f"format('{name} %s is outside the years 1900 to 2199', {shown})",
+            )
+        )
+    if column.must_exist:
+        pairs.append(
+            (
+                f"{text} IS NOT NULL AND parent_id IS NULL",
+                f"format('{name} %s refers to no record of {column.references}', {shown})",
+            )
+        )
+    return pairs
+
+
+def check_statement(entity: Entity, mapping: EntityMapping, staged: StagedColumns) -> tuple[str, dict[str, Any]]:
+    """Return the statement that types and checks what is staged, and its parameters.
+
+    Grain: one row of ``checked`` per staged row that is not malformed or blank. A row whose id and content are
+    already loaded is only recognised (by its hash), not parsed again. OFFSET 0 keeps the planner from
+    flattening a level and computing its expressions once per use.
+    """
+    bound = Bound()
+    known = {name for column in entity.names for name in mapping.source_columns(column)}
+    known |= set(mapping.source_columns("deleted"))
+    texts = ", ".join(
+        f"{_text_of(column.name, column.kind, mapping, staged, bound)} AS x_{column.name}"
+        for column in entity.columns
+    )
+    deleted = _text_of("deleted", Kind.TEXT, mapping, staged, bound)
+    key, *others = entity.columns
+    values = ",\n        ".join(
+        f"CASE WHEN NOT (unchanged OR removed) THEN {_typed(column, entity, bound)} END AS {column.name}"
+        for column in others
+    )
+    problems = [pair for column in entity.columns for pair in _problems(column, bound)]
+    problems += [(f"({rule.broken})", rule.reason) for rule in entity.rules]
+    if staged.header is None:
+        problems.insert(0, ("is_no_object", "'the line is no JSON object, or holds a NUL character'"))
+    broken = " OR ".join(f"coalesce({condition}, false)" for condition, _ in problems)
+    reasons = ", ".join(f"CASE WHEN {condition} THEN {reason} END" for condition, reason in problems)
+    hashed = ", ".join(f"x_{column.name}" for column in entity.columns)
+    parent = ""
+    parent_id = "CAST(NULL AS uuid)"
+    if entity.parent is not None:
+        reference = next(column.name for column in entity.columns if column.must_exist)
+        parent = (
+            f"LEFT JOIN {target(entity.parent)} AS parent "
+            f"ON parent.tenant_id = :tenant_id AND parent.id = typed.{reference}"
+        )
+        parent_id = "parent.id"
+    names = ", ".join(entity.names)
+    sql = f"""
+INSERT INTO checked (n, source_hash, unchanged, removed, source_key, problem, extra, {names})
+SELECT n, source_hash, unchanged, removed, source_key,
+    CASE WHEN unchanged THEN NULL
+        WHEN removed THEN CASE WHEN x_id IS NULL THEN 'id is missing' END
+        WHEN {broken} THEN concat_ws('; ', {reasons}) END,
+    extra, {names}
+FROM (
+    SELECT typed.*, {parent_id} AS parent_id
+    FROM (
+        SELECT known.*,
+            CASE WHEN NOT pg_input_is_valid(x_id, 'uuid') THEN x_id END AS source_key,
+        {values}
+        FROM (
+            SELECT keyed.*, loaded.id IS NOT NULL AND NOT removed AS unchanged
+            FROM (
+                SELECT named.*, hash_record_extended(ROW({hashed}, extra), 0) AS source_hash,
+                    {_typed(key, entity, bound)} AS id,
+                    coalesce(lower(x_deleted) NOT IN ('false', 'f', 'no', 'n', '0'), false) AS removed
+                FROM (
+                    SELECT n, {texts}, {deleted} AS x_deleted, {staged.extra(known, bound)} AS extra,
+                        {"jsonb_typeof(document) IS DISTINCT FROM 'object'" if staged.header is None else "false"}
+                        AS is_no_object
+                    FROM (
+                        SELECT stage.*, {staged.document()} AS document FROM stage
+                        WHERE n <> ALL (CAST(:malformed AS bigint[]))
+                        {"AND btrim(c1, " + BLANKS + ") <> ''" if staged.header is None else ""}
+                        OFFSET 0
+                    ) AS read
+                    OFFSET 0
+                ) AS named
+                OFFSET 0
+            ) AS keyed
+            LEFT JOIN {target(entity)} AS loaded
+                ON loaded.tenant_id = :tenant_id AND loaded.id = keyed.id AND loaded.source_hash = keyed.source_hash
+            OFFSET 0
+        ) AS known
+        OFFSET 0
+    ) AS typed
+    {parent}
+) AS judged"""
+    return sql, bound.parameters
+
+
+DUPLICATES: Final = """
+UPDATE checked SET problem = format('id is the same as in row %s', duplicate.first_n + :row_offset)
+FROM (
+    SELECT id, min(n) AS first_n FROM checked WHERE problem IS NULL GROUP BY id HAVING count(*) > 1
+) AS duplicate
+WHERE checked.id = duplicate.id AND checked.n > duplicate.first_n AND checked.problem IS NULL"""
+
+COUNTS: Final = """
+SELECT count(*) AS checked,
+    count(*) FILTER (WHERE problem IS NOT NULL) AS rejected,
+    count(*) FILTER (WHERE problem IS NULL AND unchanged) AS unchanged,
+    count(*) FILTER (WHERE problem IS NULL AND removed) AS tombstones
+FROM checked"""
+
+
+def updates_statement(entity: Entity) -> str:
+    """Count the good rows whose id is loaded already, with other content."""
+    return f"""
+SELECT count(*) FROM checked JOIN {target(entity)} AS loaded ON loaded.tenant_id = :tenant_id AND loaded.id = checked.id
+WHERE checked.problem IS NULL AND NOT checked.unchanged AND NOT checked.removed"""
+
+
+def merge_statement(entity: Entity) -> str:
+    """Insert the new rows and update the changed ones, in the order in which they will be read."""
+    own = [*entity.names, "source_key", "extra", "source_hash"]
+    updates = ", ".join(f"{name} = excluded.{name}" for name in own if name != "id")
+    return f"""
+INSERT INTO {target(entity)} AS loaded (tenant_id, {", ".join(own)})
+SELECT :tenant_id, {", ".join(own)} FROM checked
+WHERE problem IS NULL AND NOT unchanged AND NOT removed
+ORDER BY {", ".join(entity.order)}
+ON CONFLICT (tenant_id, id) DO UPDATE SET {updates}"""
+
+
+def tombstones_statement(entity: Entity) -> str:
+    """Remove the records that the source marks as deleted."""
+    return f"""
+DELETE FROM {target(entity)} AS loaded USING checked
+WHERE checked.removed AND checked.problem IS NULL AND loaded.tenant_id = :tenant_id AND loaded.id = checked.id"""
+
+
+def vanished_count_statement(entity: Entity) -> str:
+    """Count the loaded records, and of them those that the source no longer has."""
+    return f"""
+SELECT count(*) AS loaded, count(*) FILTER (WHERE seen.id IS NULL) AS vanished
+FROM {target(entity)} AS loaded LEFT JOIN (SELECT DISTINCT id FROM checked) AS seen ON seen.id = loaded.id
+WHERE loaded.tenant_id = :tenant_id"""
+
+
+def vanished_statement(entity: Entity) -> str:
+    """Remove the records that the source no longer has. A bad row still counts as being there."""
+    return f"""
+DELETE FROM {target(entity)} AS loaded
+WHERE loaded.tenant_id = :tenant_id AND NOT EXISTS (SELECT FROM checked WHERE checked.id = loaded.id)"""
+
+
+def rejects_statement(staged: StagedColumns) -> tuple[str, dict[str, Any]]:
+    """Set the bad rows aside as the source gave them."""
+    bound = Bound()
+    sql = f"""
+INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id)
+SELECT :tenant_id, :entity, :source, checked.n + :row_offset, checked.problem, {staged.raw_row(bound)}, :load_id
+FROM checked JOIN stage ON stage.n = checked.n
+WHERE checked.problem IS NOT NULL"""
+    return sql, bound.parameters
+
+
+MALFORMED: Final = """
+INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id)
+SELECT :tenant_id, :entity, :source, row_number + :row_offset, reason, jsonb_build_object('line', line), :load_id
+FROM unnest(CAST(:malformed AS bigint[]), CAST(:reasons AS text[]), CAST(:lines AS text[]))
+    AS malformed (row_number, reason, line)"""

@@ -1,0 +1,1 @@
+"""What every desk stands on: environment, database, clock, failures. Imports no desk."""

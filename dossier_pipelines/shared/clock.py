@@ -1,0 +1,36 @@
+"""Moments and time zones: the only place that turns what a person wrote into a moment.
+
+Nothing here reads the clock: the moment of a calculation is an argument (architecture, decision 5).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dossier_pipelines.shared.failures import SettingError, UserError
+
+
+def zone(name: str, *, setting: str) -> ZoneInfo:
+    """Return the IANA time zone ``name``; raise SettingError naming ``setting`` when there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SettingError(
+            f"{setting} is {name!r}, which is no IANA time zone. Use a name such as Asia/Riyadh or Europe/Brussels."
+        ) from error
+
+
+def parse_moment(text: str, *, timezone: ZoneInfo, argument: str) -> datetime:
+    """Return the moment that ``text`` names, always with an offset.
+
+    ISO 8601. Without an offset it is local time in ``timezone``; a date alone is the midnight that starts it.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UserError(
+            f"{argument} is {text!r}, which is no ISO 8601 date or time. "
+            "Write it like 2020-04-29, 2020-04-29T12:00:00+03:00 or 2020-04-29T09:00:00Z."
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone)

@@ -1,0 +1,112 @@
+"""The processes around the project on one machine: its database, Dagster's storage and home, their environment.
+
+`running` is what every command stands on: afterwards the database answers, is new enough, and Dagster's storage
+exists; at its end the embedded server is let go.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dossier_pipelines.shared.database import (
+    DAGSTER_DATABASE,
+    DAGSTER_DRIVER,
+    Database,
+    create_database,
+    create_missing_database,
+    database_url,
+    require_supported,
+)
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
+from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.failures import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A database that runs, and what other programs need to work on it."""
+
+    database: Database
+    url: str
+    data_directory: Path
+    embedded: EmbeddedPostgres | None
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's files: its configuration and the logs of runs."""
+        named = os.environ.get("DAGSTER_HOME")
+        return Path(named) if named else self.data_directory.resolve() / "dagster"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables with which Dagster's programs and psql work on this deployment."""
+        url = database_url(self.url)
+        query = {name: value for name, value in url.query.items() if isinstance(value, str)}
+        libpq = {
+            "PGHOST": url.host or query.get("host"),
+            "PGPORT": str(url.port) if url.port else query.get("port"),
+            "PGUSER": url.username,
+            "PGPASSWORD": url.password,
+            "PGDATABASE": url.database,
+        }
+        return {
+            "DOSSIER_DATABASE_URL": self.url,
+            "DOSSIER_DATA_DIR": str(self.data_directory.resolve()),
+            "DAGSTER_HOME": str(self.dagster_home),
+            "DAGSTER_PG_URL": dagster_url(self.url),
+            **{name: value for name, value in libpq.items() if value},
+        }
+
+
+def dagster_url(url: str) -> str:
+    """Return the URL of Dagster's own database: on the same server, unless DAGSTER_PG_URL names another."""
+    named = os.environ.get("DAGSTER_PG_URL")
+    if named:
+        return named
+    own = database_url(url, driver=DAGSTER_DRIVER)
+    database = DAGSTER_DATABASE if own.database in {None, "dossier"} else f"{own.database}_{DAGSTER_DATABASE}"
+    return own.set(database=database).render_as_string(hide_password=False)
+
+
+@contextmanager
+def running(settings: Settings, *, keep_running: bool = False) -> Iterator[Deployment]:
+    """Yield the deployment of ``settings``, its server started if it is the embedded one."""
+    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_directory)
+    if embedded is not None:
+        embedded.start()
+    try:
+        url = settings.database_url or (embedded.url() if embedded else "")
+        create_missing_database(database_url(url))
+        database = create_database(url)
+        try:
+            require_supported(database)
+            yield Deployment(
+                database=database, url=url, data_directory=settings.data_directory, embedded=embedded
+            )
+        finally:
+            database.engine.dispose()
+    finally:
+        if embedded is not None:
+            embedded.release(keep_running=keep_running)
+
+
+def prepare_dagster(deployment: Deployment) -> None:
+    """Make Dagster's database and home, and point this process and its children at them."""
+    create_missing_database(database_url(dagster_url(deployment.url), driver="postgresql+psycopg"))
+    home = deployment.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    if "DAGSTER_HOME" not in os.environ:
+        shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+    os.environ.update(deployment.environment())
+
+
+def project_file(name: str) -> Path:
+    """Return a file of the checkout: from the working directory, or from where the package was installed."""
+    for folder in (Path.cwd(), Path(__file__).parents[2]):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{name} is not here. Run the command in a checkout of the project, or set DAGSTER_HOME.")

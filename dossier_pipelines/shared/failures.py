@@ -1,0 +1,67 @@
+"""The errors that a user can meet, and what the database's own errors mean to them.
+
+A message says what happened, where, and what to do. Anything that is not one of these is a defect and keeps
+its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
+
+class UserError(Exception):
+    """An expected failure: the message alone tells the user what to do."""
+
+
+class SettingError(UserError):
+    """A setting (environment variable or configuration file) has an impossible value."""
+
+
+class DatabaseUnavailableError(UserError):
+    """The database cannot be reached, refuses us, or refuses to write."""
+
+
+class SourceError(UserError):
+    """A source cannot be read, or does not hold what it must."""
+
+
+class MappingError(UserError):
+    """A mapping file does not fit the entities or the source."""
+
+
+class RejectedShareError(UserError):
+    """More rows than allowed are bad; nothing was merged."""
+
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+ADVICE_BY_SQLSTATE: Final[dict[str, str]] = {
+    "25006": "The database is read-only (a standby, or default_transaction_read_only). Name the primary server.",
+    "28000": "The server refused this user. Check the user name in DOSSIER_DATABASE_URL and pg_hba.conf.",
+    "28P01": "The server refused the password. Check the credentials in DOSSIER_DATABASE_URL.",
+    "3D000": "That database does not exist on the server. Create it, or correct DOSSIER_DATABASE_URL.",
+    "42501": "The database user lacks a privilege. The README's section on production lists what it needs.",
+    "53100": "The server's disk is full. Free space and run again; what was not committed is rolled back.",
+    "53300": "The server has no connection left. Raise max_connections or stop other clients.",
+    "53400": "A limit set on the server was reached (for example temp_file_limit). Raise it and run again.",
+    "55P03": "Another run holds the lock on these tables. Wait for it to end and run again.",
+    "57P01": "The server was shut down while we worked. Start it and run again; nothing is half-written.",
+    "57P03": "The server is starting up or shutting down. Run again in a moment.",
+}
+
+
+def describe_database_error(error: DBAPIError, *, place: str) -> str:
+    """Return one line: what the server said, where, and what to do about it.
+
+    The statement and its parameters are left out: parameters can hold personal data.
+    """
+    original = error.orig
+    sqlstate = getattr(original, "sqlstate", None) or ""
+    said = str(original).strip().splitlines()[0] if original else "no message"
+    advice = ADVICE_BY_SQLSTATE.get(sqlstate)
+    if advice is None and not sqlstate:
+        advice = "The server cannot be reached. Check that it runs and that DOSSIER_DATABASE_URL names it."
+    code = f" (SQLSTATE {sqlstate})" if sqlstate else ""
+    return f"{place}: the database said: {said}{code}. {advice or ''}".strip()

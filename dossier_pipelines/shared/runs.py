@@ -1,0 +1,38 @@
+"""What a Dagster run gives to an asset: its moment, and failures that an analyst can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from sqlalchemy.exc import DBAPIError
+
+from dossier_pipelines.shared.failures import UserError, describe_database_error
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+
+def run_moment(instance: DagsterInstance, run_id: str) -> datetime:
+    """Return when the run began: the clock of everything that it computes."""
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        raise UserError(f"Run {run_id} is not in Dagster's storage, so that it has no moment to compute for.")
+    if record.start_time is not None:
+        return datetime.fromtimestamp(record.start_time, UTC)
+    return record.create_timestamp.astimezone(UTC)
+
+
+@contextmanager
+def readable_failures(place: str) -> Iterator[None]:
+    """Turn an expected error into a Dagster failure that says what happened, without a retry."""
+    try:
+        yield
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except DBAPIError as error:
+        # Worth another try: the server may be back. The cause is cut: it holds the statement's parameters.
+        raise dg.Failure(description=describe_database_error(error, place=place)) from None
