@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from dossier_pipelines.shared.environment import Settings, read_settings
@@ -138,20 +137,10 @@ def stop(data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
 
 def main() -> None:
     """Run the command line; an expected failure is one line on stderr and exit code 1."""
-    verbose = "--verbose" in sys.argv
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
-        print("Stopped.", file=sys.stderr)
-        sys.exit(1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        sys.exit(130)
+        app()
     except UserError as error:
-        if verbose:
+        if "--verbose" in sys.argv:
             raise
         print(f"dossier-pipelines: {error}", file=sys.stderr)
         sys.exit(1)

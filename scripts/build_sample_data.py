@@ -533,10 +533,7 @@ def write_sample(sample: Sample, output: Path) -> dict[str, int]:
 
 def summary(sample: Sample, sizes: Mapping[str, int]) -> str:
     """Return what was built, in lines for the terminal."""
-    lines = [
-        f"{name}: {len(rows):,} rows, {sizes[f'{name}.csv.gz']:,} bytes"
-        for name, rows in sample.tables().items()
-    ]
+    lines = [f"{name}: {len(rows):,} rows, {sizes[f'{name}.csv.gz']:,} bytes" for name, rows in sample.tables().items()]
     statuses = Counter(commitment.status for commitment in sample.commitments)
     priorities = Counter(commitment.priority for commitment in sample.commitments)
     days = [engagement.occurred_at for engagement in sample.engagements]

@@ -21,7 +21,9 @@ def migrate(settings: Settings, *, dry_run: bool, take_backup: bool) -> None:
     """Migrate, or print what would be done; a database with a version of its own is backed up first."""
     with running(settings) as deployment:
         if dry_run:
-            print(runner.migration_sql(deployment.database) or "-- Nothing to do: the database is at the newest version.")
+            print(
+                runner.migration_sql(deployment.database) or "-- Nothing to do: the database is at the newest version."
+            )
             return
         before = runner.current_version(deployment.database)
         if before == runner.newest_version():

@@ -17,7 +17,7 @@ def print_exports(settings: Settings) -> None:
         prepare_dagster(deployment)
         exports = deployment.environment()
         programs = str(binary("psql").parent)
-    print("# eval \"$(dossier-pipelines env)\"; `dossier-pipelines db stop` stops the database again.")
+    print('# eval "$(dossier-pipelines env)"; `dossier-pipelines db stop` stops the database again.')
     for name, value in exports.items():
         print(f"export {name}={shlex.quote(value)}")
     print(f'export PATH="$PATH":{shlex.quote(programs)}')

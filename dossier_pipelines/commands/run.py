@@ -11,6 +11,7 @@ import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.ingestion.configured import configured_source
@@ -22,6 +23,7 @@ from dossier_pipelines.shared.failures import UserError
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster_shared.error import SerializableErrorInfo
 
     from dossier_pipelines.shared.database import Database
 
@@ -80,15 +82,22 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
                 f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
             )
     for event in result.all_events:
+        if event.is_run_failure and event.job_failure_data.error is not None:
+            reasons.append(_root_cause(event.job_failure_data.error))
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:
             reasons.append(data.user_failure_data.description)
         elif data.error is not None and not (reasons and "Check" in (data.error.cls_name or "")):
-            cause = data.error.cause or data.error
-            reasons.append(f"{event.step_key}: {cause.message.strip()}")
+            reasons.append(f"{event.step_key}: {_root_cause(data.error)}")
     return "; ".join(dict.fromkeys(reasons)) or f"run {result.run_id} failed; its log is in the Dagster UI."
+
+
+def _root_cause(error: SerializableErrorInfo) -> str:
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip().removeprefix(f"{error.cls_name}: ")
 
 
 def result_document(database: Database, *, tenant_id: str, run_id: str) -> dict[str, Any]:
@@ -97,7 +106,7 @@ def result_document(database: Database, *, tenant_id: str, run_id: str) -> dict[
     return {
         "run_id": run_id,
         "tenant": tenant_id,
-        "as_of": row.as_of.isoformat() if row.as_of else None,
+        "as_of": row.as_of.astimezone(ZoneInfo(row.timezone)).isoformat() if row.as_of else None,
         "dossiers": row.dossiers,
         "engagements": row.engagements,
         "commitments": row.commitments,

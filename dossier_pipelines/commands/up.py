@@ -77,7 +77,7 @@ def _run_dagster(port: int) -> None:
         *("dev", "-w", str(project_file("workspace.yaml")), "-h", HOST, "-p", str(port)),
     ]
     # In a process group of its own: Ctrl-C reaches us alone, and we stop it once, in order.
-    child = subprocess.Popen(command, env=os.environ, start_new_session=True, preexec_fn=_die_with_parent)  # noqa: PLW1509
+    child = subprocess.Popen(command, env=os.environ, start_new_session=True, preexec_fn=_die_with_parent)
 
     def pass_on(number: int, _frame: object) -> None:
         if child.poll() is None:

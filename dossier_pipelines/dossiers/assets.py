@@ -42,7 +42,9 @@ def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
         metadata=table_metadata(entity.table),
         code_version="1",
     )
-    def raw_asset(context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+    def raw_asset(
+        context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
+    ) -> dg.MaterializeResult[None]:
         with readable_failures(f"Loading {entity.name}"):
             result = configured_source(read_settings()).load(database, entity, known=ENTITIES, run_id=context.run_id)
         if result is None:
@@ -201,7 +203,5 @@ def health_by_group(database: dg.ResourceParam[Database]) -> dg.MaterializeResul
     with readable_failures("Reading dossiers.health_by_group"):
         tables_by_grouping = group_tables(database)
     return dg.MaterializeResult(
-        metadata={
-            f"by_{grouping}": dg.MetadataValue.md(markdown) for grouping, markdown in tables_by_grouping.items()
-        }
+        metadata={f"by_{grouping}": dg.MetadataValue.md(markdown) for grouping, markdown in tables_by_grouping.items()}
     )

@@ -24,18 +24,25 @@ SCORES = dg.AssetKey(["dossiers", "health_scores"])
 
 
 def _violations(
-    database: Database, name: str, parameters: Mapping[str, Any] | None, *, promise: str, remedy: str, warn: bool = False
+    database: Database,
+    name: str,
+    parameters: Mapping[str, Any] | None,
+    *,
+    promise: str,
+    remedy: str,
+    warn: bool = False,
 ) -> dg.AssetCheckResult:
     """Run a statement that returns (violations, examples) and judge it."""
     with readable_failures(f"Checking: {promise}"):
         found = database.run(PACKAGE, name, parameters)[0]
-    passed = found.violations == 0
+    violations = int(found.violations)
+    passed = violations == 0
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
-        description=promise if passed else f"Broken for {found.violations}: {promise} {remedy}",
+        description=promise if passed else f"Broken for {violations}: {promise} {remedy}",
         metadata={
-            "violations": found.violations,
+            "violations": violations,
             "examples": dg.MetadataValue.json([str(example) for example in found.examples or []]),
         },
     )
@@ -60,7 +67,12 @@ def _rejected_share_check(entity: str) -> dg.AssetChecksDefinition:
             severity=dg.AssetCheckSeverity.WARN,
             description=f"{rejected} of {read} rows were set aside."
             + ("" if not rejected else " Look in ingestion.rejected_rows, correct the source and load again."),
-            metadata={"rejected": rejected, "rows_read": read, "share": share, "reasons": dg.MetadataValue.json(reasons)},
+            metadata={
+                "rejected": rejected,
+                "rows_read": read,
+                "share": share,
+                "reasons": dg.MetadataValue.json(reasons),
+            },
         )
 
     return rejected_share
@@ -123,7 +135,7 @@ def not_in_the_future(
     return _violations(
         database,
         "future_engagements",
-        {"now": run_moment(context.instance, context.run_id)},
+        {"now": run_moment(context.instance, context.run.run_id)},
         promise="No engagement is dated after the present.",
         remedy="They count in nothing until their day comes; correct the date if it is a mistake.",
         warn=True,
@@ -131,7 +143,9 @@ def not_in_the_future(
 
 
 @dg.asset_check(
-    asset=SCORES, blocking=True, description="Every score and component lies between 0 and 100, every count is 0 or more."
+    asset=SCORES,
+    blocking=True,
+    description="Every score and component lies between 0 and 100, every count is 0 or more.",
 )
 def ranges(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Refuse values that cannot be."""
@@ -187,7 +201,7 @@ def freshness(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam
         found = database.run(
             PACKAGE,
             "score_freshness",
-            {"now": run_moment(context.instance, context.run_id), "minutes": FRESH_MINUTES},
+            {"now": run_moment(context.instance, context.run.run_id), "minutes": FRESH_MINUTES},
         )[0]
     share = found.fresh / found.scored if found.scored else 1.0
     return dg.AssetCheckResult(
@@ -200,7 +214,8 @@ def freshness(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam
 
 
 @dg.asset_check(
-    asset=SCORES, description="The newest full recomputation found every score as the incremental refreshes had left it."
+    asset=SCORES,
+    description="The newest full recomputation found every score as the incremental refreshes had left it.",
 )
 def drift(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Compare incremental with full."""
@@ -213,9 +228,7 @@ def drift(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
-    asset=SCORES, description="Every score was computed with the settings in force."
-)
+@dg.asset_check(asset=SCORES, description="Every score was computed with the settings in force.")
 def settings_in_force(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of scores of another configuration."""
     with readable_failures("Reading the health settings"):

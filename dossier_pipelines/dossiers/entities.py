@@ -79,9 +79,7 @@ COMMITMENTS: Final = Entity(
         KEY,
         IN_DOSSIER,
         Column(name="description"),
-        Column(
-            name="status", kind=Kind.CHOICE, choices=tables.STATUSES, column_required=True, value_required=True
-        ),
+        Column(name="status", kind=Kind.CHOICE, choices=tables.STATUSES, column_required=True, value_required=True),
         Column(name="due_date", kind=Kind.DATE, column_required=True),
         OWNED,
         Column(name="external_contact"),

@@ -88,7 +88,9 @@ class HealthSettings(BaseModel):
                 f"{days.distant} must rise."
             )
         if not points.fresh >= points.recent >= points.distant >= points.silent:
-            raise SettingError(f"{place}.recency_points are out of order: fresh, recent, distant, silent must not rise.")
+            raise SettingError(
+                f"{place}.recency_points are out of order: fresh, recent, distant, silent must not rise."
+            )
         if not bands.excellent > bands.good > bands.fair:
             raise SettingError(
                 f"{place}.bands are out of order: excellent {bands.excellent}, good {bands.good}, fair {bands.fair} "

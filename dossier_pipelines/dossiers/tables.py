@@ -15,7 +15,7 @@ BANDS: Final = ("excellent", "good", "fair", "poor")
 INSUFFICIENT_DATA: Final = "insufficient_data"
 
 
-def _raw_table(name: str, comment: str, *columns: sa.Column[object] | sa.Constraint) -> sa.Table:
+def _raw_table(name: str, comment: str, *columns: sa.schema.SchemaItem) -> sa.Table:
     return sa.Table(
         name,
         METADATA,
@@ -158,17 +158,13 @@ HEALTH_SCORES: Final = sa.Table(
     sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
     sa.Column("engagement_frequency", sa.Numeric(5, 2), nullable=False, comment="0-100, from engagement_stats"),
     sa.Column("commitment_fulfillment", sa.Integer, nullable=False, comment="0-100, from commitment_stats"),
-    sa.Column(
-        "recency", sa.Integer, nullable=False, comment="100, 70, 40 or 10 by days since the latest engagement"
-    ),
+    sa.Column("recency", sa.Integer, nullable=False, comment="100, 70, 40 or 10 by days since the latest engagement"),
     sa.Column("overall_score", sa.Integer, comment="0-100: weighted sum, rounded; null without enough data"),
     sa.Column("band", sa.Text, nullable=False, comment="excellent, good, fair, poor or insufficient_data"),
     sa.Column("insufficient_reason", sa.Text, comment="What is missing for a score"),
     sa.Column("previous_score", sa.Integer, comment="The score before the last change"),
     sa.Column("changed_at", MOMENT, comment="As of which moment the score or its components last changed"),
-    sa.Column(
-        "factors", pg.JSONB, nullable=False, comment="What changed it then: [{factor, count, text, records}]"
-    ),
+    sa.Column("factors", pg.JSONB, nullable=False, comment="What changed it then: [{factor, count, text, records}]"),
     sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds it was computed with"),
     sa.Column("as_of", MOMENT, nullable=False, comment="The moment it was computed for"),
     sa.Column("next_change_at", MOMENT, comment="When time alone would next change a statistic of it"),
@@ -221,9 +217,7 @@ HEALTH_REFRESHES: Final = sa.Table(
     sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds used"),
     sa.Column("refreshed", sa.Integer, nullable=False, comment="Dossiers recomputed"),
     sa.Column("changed", sa.Integer, nullable=False, comment="Of these, those whose score or components changed"),
-    sa.Column(
-        "drifted", sa.Integer, nullable=False, comment="Dossiers that nothing marked as stale, and yet differed"
-    ),
+    sa.Column("drifted", sa.Integer, nullable=False, comment="Dossiers that nothing marked as stale, and yet differed"),
     sa.Column("drifted_dossiers", pg.ARRAY(pg.UUID), nullable=False, comment="At most 20 of them"),
     sa.Column("finished_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("run_id", sa.Text, comment="The Dagster run"),

@@ -5,12 +5,11 @@ The rows stream through this process in bounded memory; what they mean is decide
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import available_timezones
 
 import sqlalchemy as sa
@@ -30,6 +29,7 @@ from dossier_pipelines.shared.failures import (
 )
 
 if TYPE_CHECKING:
+    import psycopg
     from sqlalchemy.engine import Connection
 
 # Sorting and hashing a bulk load in memory is worth more than the default while one load runs at a time.
@@ -208,7 +208,11 @@ class _Load:
 
     def _settle_session(self) -> None:
         # A source's local time is the tenant's; pg_advisory_xact_lock keeps two loads of one entity apart.
-        for name, value in (("timezone", self.settings.timezone), ("work_mem", WORK_MEM), ("lock_timeout", LOCK_TIMEOUT)):
+        for name, value in (
+            ("timezone", self.settings.timezone),
+            ("work_mem", WORK_MEM),
+            ("lock_timeout", LOCK_TIMEOUT),
+        ):
             self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
         self.connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
@@ -238,11 +242,10 @@ class _Load:
             self.connection.execute(sa.text(merge.stage_ddl(self.rows.staged.width)))
             self.connection.execute(sa.text(merge.checked_ddl(self.entity)))
         columns = ", ".join(f"c{index}" for index in range(1, self.rows.staged.width + 1))
-        with self.connection.begin(), closing(self.rows.blocks()) as blocks:
-            driver = self.connection.connection.driver_connection
-            assert driver is not None
+        with self.connection.begin():
+            driver = cast("psycopg.Connection", self.connection.connection.driver_connection)
             with driver.cursor() as cursor, cursor.copy(f"COPY stage ({columns}) FROM STDIN (FORMAT csv)") as copy:
-                for block in _filled(blocks):
+                for block in self.rows.blocks():
                     copy.write(block)
             self.connection.execute(sa.text("ANALYZE stage"))
 
@@ -361,7 +364,3 @@ class _Load:
                     "load_id": load_id,
                 },
             )
-
-
-def _filled(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    return (block for block in blocks if block)

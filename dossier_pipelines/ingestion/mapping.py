@@ -85,9 +85,7 @@ def read_mapping(path: Path | None, entities: MappingType[str, Entity]) -> Sourc
     raw = _parse(path)
     unknown = sorted(set(raw) - set(entities))
     if unknown:
-        raise MappingError(
-            f"{path}: there is no entity {unknown[0]!r}. The entities are {', '.join(entities)}."
-        )
+        raise MappingError(f"{path}: there is no entity {unknown[0]!r}. The entities are {', '.join(entities)}.")
     mappings: dict[str, EntityMapping] = {}
     for name, content in raw.items():
         try:
@@ -106,21 +104,22 @@ def _parse(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise MappingError(f"The mapping file {path} cannot be read: {error}.") from error
-    try:
-        if path.suffix.lower() in {".yaml", ".yml"}:
+    content: object
+    match path.suffix.lower():
+        case ".toml":
+            try:
+                content = tomllib.loads(text)
+            except tomllib.TOMLDecodeError as error:
+                raise MappingError(f"The mapping file {path} is no valid TOML: {error}.") from error
+        case ".yaml" | ".yml":
             import yaml
 
-            content = yaml.safe_load(text)
-        elif path.suffix.lower() == ".toml":
-            content = tomllib.loads(text)
-        else:
+            try:
+                content = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise MappingError(f"The mapping file {path} is no valid YAML: {error}.") from error
+        case _:
             raise MappingError(f"The mapping file {path} must end in .toml, .yaml or .yml.")
-    except (tomllib.TOMLDecodeError, ValueError) as error:
-        raise MappingError(f"The mapping file {path} is no valid TOML: {error}.") from error
-    except Exception as error:
-        if isinstance(error, MappingError) or type(error).__module__.partition(".")[0] != "yaml":
-            raise
-        raise MappingError(f"The mapping file {path} is no valid YAML: {error}.") from error
     if not isinstance(content, dict):
         raise MappingError(f"The mapping file {path} holds no tables; see examples/mapping for one that works.")
     return content

@@ -145,7 +145,9 @@ def _typed(column: Column, entity: Entity, bound: Bound) -> str:
                 f"THEN CAST({text} AS uuid) ELSE ingestion.stable_uuid({owner}, {text}) END"
             )
         case Kind.CHOICE:
-            return f"CASE WHEN lower({text}) = ANY ({bound.bind(list(column.choices), 'text[]')}) THEN lower({text}) END"
+            return (
+                f"CASE WHEN lower({text}) = ANY ({bound.bind(list(column.choices), 'text[]')}) THEN lower({text}) END"
+            )
         case Kind.DATE | Kind.MOMENT:
             # The pattern keeps out now, today, infinity and five-digit years, which PostgreSQL would take.
             sql_type = SQL_TYPES[column.kind]
@@ -175,7 +177,10 @@ def _problems(column: Column, bound: Bound) -> list[tuple[str, str]]:
             pairs.append((unreadable, f"format('{name} %s is no date; write it like 2020-04-29', {shown})"))
         case Kind.MOMENT:
             pairs.append(
-                (unreadable, f"format('{name} %s is no date and time; write it like 2020-04-29T12:00:00+03:00', {shown})")
+                (
+                    unreadable,
+                    f"format('{name} %s is no date and time; write it like 2020-04-29T12:00:00+03:00', {shown})",
+                )
             )
         case Kind.TIMEZONE:
             pairs.append((unreadable, f"format('{name} %s is no IANA time zone', {shown})"))
@@ -210,8 +215,7 @@ def check_statement(entity: Entity, mapping: EntityMapping, staged: StagedColumn
     known = {name for column in entity.names for name in mapping.source_columns(column)}
     known |= set(mapping.source_columns("deleted"))
     texts = ", ".join(
-        f"{_text_of(column.name, column.kind, mapping, staged, bound)} AS x_{column.name}"
-        for column in entity.columns
+        f"{_text_of(column.name, column.kind, mapping, staged, bound)} AS x_{column.name}" for column in entity.columns
     )
     deleted = _text_of("deleted", Kind.TEXT, mapping, staged, bound)
     key, *others = entity.columns

@@ -39,9 +39,7 @@ REJECTED_ROWS: Final = sa.Table(
     tenant_column(),
     sa.Column("entity", sa.Text, nullable=False, comment="engagements, commitments, ..."),
     sa.Column("source", sa.Text, nullable=False, comment="The file, table or path, without credentials"),
-    sa.Column(
-        "row_number", sa.BigInteger, nullable=False, comment="Row in the source; in a file the header is row 1"
-    ),
+    sa.Column("row_number", sa.BigInteger, nullable=False, comment="Row in the source; in a file the header is row 1"),
     sa.Column("reason", sa.Text, nullable=False, comment="What is wrong, in words"),
     sa.Column("raw_row", pg.JSONB, nullable=False, comment="The row as the source gave it"),
     sa.Column("load_id", sa.BigInteger, nullable=False, comment="The load that set it aside"),

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from dossier_pipelines.migrations.declared import METADATA
+from dossier_pipelines.shared.tables import METADATA
 
 VERSION_TABLE_SCHEMA = "platform"
 
@@ -15,7 +15,5 @@ if connection is None:
         version_table_schema=VERSION_TABLE_SCHEMA,
     )
 else:
-    context.configure(
-        connection=connection, target_metadata=METADATA, version_table_schema=VERSION_TABLE_SCHEMA
-    )
+    context.configure(connection=connection, target_metadata=METADATA, version_table_schema=VERSION_TABLE_SCHEMA)
 context.run_migrations()

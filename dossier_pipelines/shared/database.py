@@ -65,9 +65,7 @@ class Database:
         with self.engine.begin() as connection:
             yield connection
 
-    def run(
-        self, package: str, name: str, parameters: Mapping[str, Any] | None = None
-    ) -> list[sa.Row[Any]]:
+    def run(self, package: str, name: str, parameters: Mapping[str, Any] | None = None) -> list[sa.Row[Any]]:
         """Run one statement file in a transaction of its own and return its rows, if any."""
         with self.transaction() as connection:
             result = execute(connection, package, name, parameters)
@@ -129,10 +127,8 @@ def create_missing_database(url: URL) -> None:
         with own.connect():
             return
     except DBAPIError as error:
-        if 'does not exist' not in str(error.orig):
-            raise DatabaseUnavailableError(
-                describe_database_error(error, place="Connecting to PostgreSQL")
-            ) from error
+        if "does not exist" not in str(error.orig):
+            raise DatabaseUnavailableError(describe_database_error(error, place="Connecting to PostgreSQL")) from error
     finally:
         own.dispose()
     maintenance = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")

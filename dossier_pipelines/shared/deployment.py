@@ -84,9 +84,7 @@ def running(settings: Settings, *, keep_running: bool = False) -> Iterator[Deplo
         database = create_database(url)
         try:
             require_supported(database)
-            yield Deployment(
-                database=database, url=url, data_directory=settings.data_directory, embedded=embedded
-            )
+            yield Deployment(database=database, url=url, data_directory=settings.data_directory, embedded=embedded)
         finally:
             database.engine.dispose()
     finally:

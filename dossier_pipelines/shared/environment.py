@@ -79,9 +79,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     environ = os.environ if environ is None else environ
     tenant_id = environ.get("DOSSIER_TENANT", "").strip() or DEFAULT_TENANT
     if not (tenant_id.replace("_", "").replace("-", "").isalnum() and tenant_id.isascii() and len(tenant_id) <= 40):
-        raise SettingError(
-            f"DOSSIER_TENANT is {tenant_id!r}; use at most 40 letters, digits, hyphens and underscores."
-        )
+        raise SettingError(f"DOSSIER_TENANT is {tenant_id!r}; use at most 40 letters, digits, hyphens and underscores.")
     timezone = environ.get("DOSSIER_TIMEZONE", "").strip() or DEFAULT_TIMEZONE
     zone(timezone, setting="DOSSIER_TIMEZONE")
     return Settings(

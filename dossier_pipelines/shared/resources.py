@@ -1,6 +1,7 @@
 """Dagster's wiring: configuration goes in, plain objects come out. No logic belongs here."""
 
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -16,7 +17,8 @@ class DatabaseResource(dg.ConfigurableResource[Database]):
     a password.
     """
 
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Database, None, None]:
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Database]:
         """Yield a `Database`; join the embedded server for as long as the run lasts."""
         settings = read_settings()
         embedded = None if settings.database_url else EmbeddedPostgres(settings.data_directory)

@@ -97,9 +97,7 @@ def write_source(folder: Path, acts: list[Any], cases: list[Any]) -> None:
     with (folder / "decisions.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         names = list(vars(acts[0]))
-        writer.writerow(
-            [{"day": "decision_date", "stage": "decision_stage"}.get(name, name) for name in names]
-        )
+        writer.writerow([{"day": "decision_date", "stage": "decision_stage"}.get(name, name) for name in names])
         writer.writerows([build.cell(getattr(act, name)) for name in names] for act in acts)
     with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -242,9 +240,7 @@ def test_a_case_referred_to_the_court_is_critical(case_type: str, stage: str) ->
     assert build.priority_of(case_type, acts) == "critical"
 
 
-@pytest.mark.parametrize(
-    ("case_type", "priority"), [("Nonconformity", "high"), ("Noncommunication", "medium")]
-)
+@pytest.mark.parametrize(("case_type", "priority"), [("Nonconformity", "high"), ("Noncommunication", "medium")])
 def test_a_case_not_referred_has_the_priority_of_its_kind(case_type: str, priority: str) -> None:
     assert build.priority_of(case_type, [act(build.OPINION_258, "2003-01-01")]) == priority
 
@@ -343,9 +339,7 @@ def test_an_act_with_a_press_release_makes_a_document_and_one_without_makes_none
         ([act(build.CLOSING, "2003-01-01")], [case(department_code="AGRI")], "another dossier"),
     ],
 )
-def test_a_source_that_breaks_an_assumption_is_refused(
-    acts: list[Any], cases: list[Any], problem: str
-) -> None:
+def test_a_source_that_breaks_an_assumption_is_refused(acts: list[Any], cases: list[Any], problem: str) -> None:
     with pytest.raises(build.SourceDataError, match=problem):
         build.build_sample(acts, cases)
 
@@ -382,9 +376,7 @@ def test_the_order_of_the_source_does_not_change_a_byte_of_the_output(tmp_path: 
     write_source(tmp_path / "reversed", acts[::-1], cases[::-1])
     build.main([str(tmp_path / "source"), "--output", str(tmp_path / "one")])
     build.main([str(tmp_path / "reversed"), "--output", str(tmp_path / "other")])
-    one, other = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "other")
-    )
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "other"))
     assert len(one) == 5
     assert one == other
 
@@ -494,8 +486,7 @@ def test_a_commitment_has_the_date_of_its_status_and_no_other() -> None:
 
 def test_every_case_with_a_closing_is_completed_and_every_other_with_a_withdrawal_cancelled() -> None:
     cases_by_ending = {
-        ending: {row["case_id"] for row in shipped("engagements") if row["type"] == ending}
-        for ending in build.ENDINGS
+        ending: {row["case_id"] for row in shipped("engagements") if row["type"] == ending} for ending in build.ENDINGS
     }
     cases_by_status = defaultdict(set)
     for row in shipped("commitments"):

@@ -1,5 +1,6 @@
 -- The totals of one tenant after a run. Grain: one row. Counts by the leading column of each primary key.
 SELECT
+    (SELECT t.timezone FROM platform.tenants AS t WHERE t.tenant_id = :tenant_id) AS timezone,
     (SELECT max(s.as_of) FROM dossiers.health_scores AS s WHERE s.tenant_id = :tenant_id) AS as_of,
     (SELECT count(*) FROM raw.dossiers AS r WHERE r.tenant_id = :tenant_id) AS dossiers,
     (SELECT count(*) FROM raw.engagements AS r WHERE r.tenant_id = :tenant_id) AS engagements,
@@ -7,7 +8,7 @@ SELECT
     (SELECT count(*) FROM raw.documents AS r WHERE r.tenant_id = :tenant_id) AS documents,
     (SELECT count(*) FROM raw.users AS r WHERE r.tenant_id = :tenant_id) AS users,
     (
-        SELECT coalesce(sum(l.rejected), 0) FROM ingestion.loads AS l
+        SELECT CAST(coalesce(sum(l.rejected), 0) AS bigint) FROM ingestion.loads AS l
         WHERE l.tenant_id = :tenant_id AND l.run_id = :run_id
     ) AS rejected_rows,
     s.scored, s.insufficient_data, s.average_score, s.excellent, s.good, s.fair, s.poor, c.overdue_commitments

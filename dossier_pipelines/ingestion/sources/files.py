@@ -59,7 +59,9 @@ class FolderSource(Source):
     def _find(self, entity: Entity, mapping: EntityMapping) -> Path | None:
         wanted = mapping.source or entity.name
         found = [
-            self.folder / f"{wanted}{suffix}" for suffix in ("", *SUFFIXES) if (self.folder / f"{wanted}{suffix}").is_file()
+            self.folder / f"{wanted}{suffix}"
+            for suffix in ("", *SUFFIXES)
+            if (self.folder / f"{wanted}{suffix}").is_file()
         ]
         if len(found) > 1:
             raise SourceError(
@@ -186,7 +188,9 @@ class CsvRows(Rows):
     def _with_care(self, lines: list[bytes]) -> Iterator[bytes]:
         """Yield the rows of ``lines`` parsed and written again; what cannot be parsed is set aside."""
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if self._separators == 0 else csv.QUOTE_MINIMAL)
+        writer = csv.writer(
+            out, lineterminator="\n", quoting=csv.QUOTE_ALL if self._separators == 0 else csv.QUOTE_MINIMAL
+        )
         waiting = list(reversed(lines))
         while waiting:
             if not waiting[-1].strip():

@@ -48,7 +48,9 @@ def _next_wait(error: Exception) -> bool | float:
 class RestSource(Source):
     """An API whose base URL is ``url``; the key goes into the apikey and Authorization headers."""
 
-    def __init__(self, url: str, *, api_key: str | None, page_rows: int = PAGE_ROWS, longest_wait: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, api_key: str | None, page_rows: int = PAGE_ROWS, longest_wait: float = 30.0
+    ) -> None:
         """Prepare to read; nothing is asked yet. ``longest_wait`` bounds the back-off between two tries."""
         parsed = httpx.URL(url)
         self.description = str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
