@@ -37,7 +37,7 @@ def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"postgres", "sql"},
         owners=[owners.PLATFORM],
-        description=f"{RAW_DESCRIPTIONS[entity.name]} Rows that cannot be used are set aside, with the reason in words, "
+        description=f"{RAW_DESCRIPTIONS[entity.name]} Unusable rows are set aside, with the reason in words, "
         "in ingestion.rejected_rows.",
         metadata=table_metadata(entity.table),
         code_version="1",
@@ -91,8 +91,8 @@ def _spec(name: str, description: str, deps: list[str], **metadata: object) -> d
     specs=[
         _spec(
             "engagement_stats",
-            "How often and how lately there was contact with each counterpart: engagements in 365 and 90 days, the newest, "
-            "and the frequency score.",
+            "How often and how lately there was contact with each counterpart: engagements in 365 and 90 days, the "
+            "newest, and the frequency score.",
             ["raw/engagements", "raw/dossiers"],
             **table_metadata(tables.ENGAGEMENT_STATS),
             **{"dagster/column_lineage": column_lineage(lineage.ENGAGEMENT_STATS)},
@@ -107,8 +107,8 @@ def _spec(name: str, description: str, deps: list[str], **metadata: object) -> d
         ),
         _spec(
             "health_scores",
-            "How healthy each relationship is, 0 to 100: 30% engagement frequency, 40% commitment fulfillment, 30% recency "
-            "(by default), with its band, what last moved it, and why there is no score where there is none.",
+            "How healthy each relationship is, 0 to 100: 30% engagement frequency, 40% commitment fulfillment, 30% "
+            "recency (by default), with its band, what last moved it, and why there is no score where there is none.",
             ["dossiers/engagement_stats", "dossiers/commitment_stats"],
             **table_metadata(tables.HEALTH_SCORES),
             **{"dagster/column_lineage": column_lineage(lineage.HEALTH_SCORES)},
@@ -171,8 +171,8 @@ def refresh_health_assets(
     kinds={"postgres", "view"},
     owners=[owners.ANALYTICS],
     metadata={"dagster/table_name": "dossiers.dossier_overview"},
-    description="One row per dossier for analysts: statistics, score, band, what last moved it, age of the score and number "
-    "of documents. A view: always current. The metadata shows the dossiers that moved most.",
+    description="One row per dossier for analysts: statistics, score, band, what last moved it, age of the score and "
+    "number of documents. A view: always current. The metadata shows the dossiers that moved most.",
     code_version="1",
 )
 def dossier_overview(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
@@ -192,8 +192,8 @@ def dossier_overview(database: dg.ResourceParam[Database]) -> dg.MaterializeResu
     kinds={"postgres", "view"},
     owners=[owners.ANALYTICS],
     metadata={"dagster/table_name": "dossiers.health_by_group"},
-    description="Average score and dossiers per band, by region, bloc, classification and type. A view: always current. The "
-    "metadata shows it by region and bloc.",
+    description="Average score and dossiers per band, by region, bloc, classification and type. A view: always current. "
+    "The metadata shows it by region and bloc.",
     code_version="1",
 )
 def health_by_group(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:

@@ -90,7 +90,8 @@ def register_tenant(database: Database, *, tenant_id: str, timezone: str, clock_
     with database.transaction() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO platform.tenants AS t (tenant_id, timezone, clock_at) VALUES (:tenant_id, :timezone, :clock_at) "
+                "INSERT INTO platform.tenants AS t (tenant_id, timezone, clock_at) "
+                "VALUES (:tenant_id, :timezone, :clock_at) "
                 "ON CONFLICT (tenant_id) DO UPDATE SET timezone = excluded.timezone, clock_at = excluded.clock_at "
                 "WHERE (t.timezone, t.clock_at) IS DISTINCT FROM (excluded.timezone, excluded.clock_at)"
             ),
@@ -278,7 +279,8 @@ class _Load:
         bound = merge.Bound()
         texts = [self.rows.staged.text(source, bound) for source in self.mapping.source_columns(name)]
         given = " OR ".join(f"({text}) IS NOT NULL" for text in texts if text)
-        sql = f"SELECT EXISTS (SELECT FROM (SELECT {self.rows.staged.document()} AS document FROM stage) AS s WHERE {given})"
+        document = f"SELECT {self.rows.staged.document()} AS document FROM stage"
+        sql = f"SELECT EXISTS (SELECT FROM ({document}) AS s WHERE {given})"
         return bool(self._execute(sql, bound.parameters).scalar_one())
 
     def _require_rows(self, read: int) -> None:
@@ -302,7 +304,8 @@ class _Load:
         if read and rejected / read > ceiling:
             return (
                 f"{self.rows.label}: {rejected} of {read} rows are bad, more than the share of {ceiling:.0%} that "
-                "DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; ingestion.rejected_rows holds each with its reason."
+                "DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
+                "ingestion.rejected_rows holds each with its reason."
             )
         if not self.settings.full_refresh:
             return None
@@ -343,8 +346,8 @@ class _Load:
 
     def _record(self, result: LoadResult, *, outcome: str) -> None:
         load_id = self._execute(
-            "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, updated, "
-            "unchanged, removed, rejected, run_id) VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
+            "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
+            "updated, unchanged, removed, rejected, run_id) VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
             ":rows_read, :inserted, :updated, :unchanged, :removed, :rejected, :run_id) RETURNING load_id",
             {**result.as_metadata(), "started_at": self.started_at, "outcome": outcome, "run_id": self.run_id},
         ).scalar_one()

@@ -76,7 +76,8 @@ class RestSource(Source):
                 yield None
                 return
             raise SourceError(
-                f"{self.description}: there is no {path} for {entity.name} (404). Name the right path in a mapping file."
+                f"{self.description}: there is no {path} for {entity.name} (404). "
+                "Name the right path in a mapping file."
             )
         yield PagedRows(path, first, page)
 
