@@ -192,8 +192,8 @@ def dossier_overview(database: dg.ResourceParam[Database]) -> dg.MaterializeResu
     kinds={"postgres", "view"},
     owners=[owners.ANALYTICS],
     metadata={"dagster/table_name": "dossiers.health_by_group"},
-    description="Average score and dossiers per band, by region, bloc, classification and type. A view: always current. "
-    "The metadata shows it by region and bloc.",
+    description="Average score and dossiers per band, by region, bloc, classification and type. A view: always "
+    "current. The metadata shows it by region and bloc.",
     code_version="1",
 )
 def health_by_group(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:

@@ -78,7 +78,7 @@ def refresh_in_transaction(
         "register_settings",
         {"version": version, "settings": json.dumps(config.rows()), "tenant_id": tenant_id},
     )
-    execute(
+    stale = execute(
         connection,
         PACKAGE,
         "stale_dossiers",
@@ -91,6 +91,8 @@ def refresh_in_transaction(
             "settings_types": sorted(config.by_type),
         },
     )
+    if not stale.rowcount:
+        return RefreshResult(refreshed=0, changed=0, drifted=0, engagement_stats_written=0, commitment_stats_written=0)
     connection.execute(sa.text("ANALYZE refresh_keys (ordinal, tenant_id, dossier_id)"))
     execute(connection, PACKAGE, "health_as_of", {"version": version})
     connection.execute(sa.text("ANALYZE refreshed (tenant_id, dossier_id)"))

@@ -167,7 +167,12 @@ HEALTH_SCORES: Final = sa.Table(
     sa.Column("factors", pg.JSONB, nullable=False, comment="What changed it then: [{factor, count, text, records}]"),
     sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds it was computed with"),
     sa.Column("as_of", MOMENT, nullable=False, comment="The moment it was computed for"),
-    sa.Column("next_change_at", MOMENT, comment="When time alone would next change a statistic of it"),
+    sa.Column(
+        "stale_at",
+        MOMENT,
+        nullable=False,
+        comment="From when on it is stale: 60 minutes after as_of, or when time alone changes a statistic of it",
+    ),
     sa.Column("calculated_at", MOMENT, nullable=False, comment="When it was computed"),
     sa.PrimaryKeyConstraint("tenant_id", "dossier_id"),
     sa.CheckConstraint("overall_score BETWEEN 0 AND 100", name="overall_score"),
@@ -175,9 +180,8 @@ HEALTH_SCORES: Final = sa.Table(
     schema="dossiers",
     comment="Per dossier: the health of the relationship, its components and what last moved it",
 )
-# The two index ranges that a refresh looks for stale scores in.
-sa.Index("health_scores_next_change_idx", HEALTH_SCORES.c.tenant_id, HEALTH_SCORES.c.next_change_at)
-sa.Index("health_scores_as_of_idx", HEALTH_SCORES.c.tenant_id, HEALTH_SCORES.c.as_of)
+# The index range that a refresh looks for stale scores in.
+sa.Index("health_scores_stale_idx", HEALTH_SCORES.c.tenant_id, HEALTH_SCORES.c.stale_at)
 
 HEALTH_SETTINGS: Final = sa.Table(
     "health_settings",

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import available_timezones
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from dossier_pipelines.ingestion import merge
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping, SourceMapping
 from dossier_pipelines.ingestion.sources.source import Rows, Source
+from dossier_pipelines.ingestion.working_tables import WorkingTables, working_tables
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.failures import (
@@ -118,13 +119,8 @@ def load_entity(
         if rows is None:
             return None
         try:
-            with database.engine.connect() as connection:
-                load = _Load(connection, entity, entity_mapping, rows, settings=settings, run_id=run_id)
-                try:
-                    result = load.run()
-                finally:
-                    # Temporary tables live as long as their session.
-                    connection.invalidate()
+            with database.engine.connect() as connection, working_tables(connection) as tables:
+                result = _Load(connection, entity, entity_mapping, rows, tables, settings=settings, run_id=run_id).run()
             if result.inserted + result.updated >= BULK_ROWS:
                 _refresh_planner_figures(database, entity)
         except DBAPIError as error:
@@ -137,6 +133,16 @@ def _refresh_planner_figures(database: Database, entity: Entity) -> None:
         connection.execute(sa.text(f"VACUUM (ANALYZE) {merge.target(entity)}"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Counts:
+    """The rows of a source by what becomes of them."""
+
+    read: int
+    rejected: int
+    unchanged: int
+    tombstones: int
+
+
 class _Load:
     """The state of one load, on one connection."""
 
@@ -146,6 +152,7 @@ class _Load:
         entity: Entity,
         mapping: EntityMapping,
         rows: Rows,
+        tables: WorkingTables,
         *,
         settings: Settings,
         run_id: str | None,
@@ -154,6 +161,7 @@ class _Load:
         self.entity = entity
         self.mapping = mapping
         self.rows = rows
+        self.tables = tables
         self.settings = settings
         self.run_id = run_id
         self.started_at: datetime = self._scalar("SELECT clock_timestamp()")
@@ -172,25 +180,31 @@ class _Load:
         with self.connection.begin():
             self._settle_session()
             self._check()
-            counts = self._execute(merge.COUNTS).one()
-            rejected = counts.rejected + len(self.rows.malformed)
-            read = counts.checked + len(self.rows.malformed)
-            self._require_rows(read)
-            refusal = self._refusal(read, rejected)
+            counts, updated = self._count()
+            # Duplicates among new rows only are found by the primary key, for nothing; else they are looked for.
+            if counts.unchanged or counts.tombstones or updated:
+                counts, updated = self._set_duplicates_aside()
+            refusal = self._refusal(counts)
+            inserted = removed = 0
             if refusal is None:
-                inserted, updated, removed = self._merge()
-            else:
-                inserted = updated = removed = 0
+                try:
+                    with self.connection.begin_nested():
+                        inserted, removed = self._merge(updated)
+                except IntegrityError:
+                    counts, updated = self._set_duplicates_aside()
+                    refusal = self._refusal(counts)
+                    if refusal is None:
+                        inserted, removed = self._merge(updated)
             result = LoadResult(
                 entity=self.entity.name,
                 source=self.rows.label,
-                rows_read=read,
+                rows_read=counts.read,
                 inserted=inserted,
-                updated=updated,
+                updated=updated if refusal is None else 0,
                 unchanged=counts.unchanged if refusal is None else 0,
                 removed=removed,
-                rejected=rejected,
-                reasons=self._reasons() if rejected else {},
+                rejected=counts.rejected,
+                reasons=self._reasons() if counts.rejected else {},
             )
             self._record(result, outcome="merged" if refusal is None else "refused")
         if refusal is not None:
@@ -240,24 +254,46 @@ class _Load:
 
     def _stage(self) -> None:
         with self.connection.begin():
-            self.connection.execute(sa.text(merge.stage_ddl(self.rows.staged.width)))
-            self.connection.execute(sa.text(merge.checked_ddl(self.entity)))
+            self.connection.execute(sa.text(self.tables.stage_ddl(self.rows.staged.width)))
         columns = ", ".join(f"c{index}" for index in range(1, self.rows.staged.width + 1))
         with self.connection.begin():
             driver = cast("psycopg.Connection", self.connection.connection.driver_connection)
-            with driver.cursor() as cursor, cursor.copy(f"COPY stage ({columns}) FROM STDIN (FORMAT csv)") as copy:
+            sql = f"COPY {self.tables.stage} ({columns}) FROM STDIN (FORMAT csv)"
+            with driver.cursor() as cursor, cursor.copy(sql) as copy:
                 for block in self.rows.blocks():
                     copy.write(block)
-            self.connection.execute(sa.text("ANALYZE stage"))
+            self.connection.execute(sa.text(f"ANALYZE {self.tables.stage}"))
 
     def _check(self) -> None:
-        sql, parameters = merge.check_statement(self.entity, self.mapping, self.rows.staged)
-        parameters["malformed"] = [row.position for row in self.rows.malformed]
-        self._execute(sql, parameters)
-        self.connection.execute(sa.text("ANALYZE checked (id, problem, unchanged, removed)"))
-        self._execute(merge.DUPLICATES)
+        try:
+            with self.connection.begin_nested():
+                self._check_rows(trusting=True)
+        except DataError:
+            self._check_rows(trusting=False)
+        self.connection.execute(sa.text(f"ANALYZE {self.tables.checked} (id, problem, unchanged, removed)"))
         if self.rows.staged.header is None:
             self._require_json_columns()
+
+    def _check_rows(self, *, trusting: bool) -> None:
+        sql, parameters = merge.check_statement(
+            self.entity, self.mapping, self.rows.staged, self.tables, trusting=trusting
+        )
+        self._execute(sql, {**parameters, "malformed": [row.position for row in self.rows.malformed]})
+
+    def _count(self) -> tuple[_Counts, int]:
+        row = self._execute(merge.counts_statement(self.tables)).one()
+        malformed = len(self.rows.malformed)
+        counts = _Counts(
+            read=row.checked + malformed,
+            rejected=row.rejected + malformed,
+            unchanged=row.unchanged,
+            tombstones=row.tombstones,
+        )
+        return counts, self._execute(merge.updates_statement(self.entity, self.tables)).scalar_one()
+
+    def _set_duplicates_aside(self) -> tuple[_Counts, int]:
+        self._execute(merge.duplicates_statement(self.tables))
+        return self._count()
 
     def _require_json_columns(self) -> None:
         """A column that no JSON record fills is missing, not empty everywhere."""
@@ -265,8 +301,8 @@ class _Load:
             if name in self.mapping.constants:
                 continue
             filled = self._execute(
-                f"SELECT EXISTS (SELECT FROM checked WHERE {name} IS NOT NULL OR unchanged OR removed), "
-                "EXISTS (SELECT FROM checked)"
+                f"SELECT EXISTS (SELECT FROM {self.tables.checked} WHERE {name} IS NOT NULL OR unchanged OR removed), "
+                f"EXISTS (SELECT FROM {self.tables.checked})"
             ).one()
             column = next(column for column in self.entity.columns if column.name == name)
             if filled[1] and not filled[0] and column.value_required and not self._given(name):
@@ -279,7 +315,7 @@ class _Load:
         bound = merge.Bound()
         texts = [self.rows.staged.text(source, bound) for source in self.mapping.source_columns(name)]
         given = " OR ".join(f"({text}) IS NOT NULL" for text in texts if text)
-        document = f"SELECT {self.rows.staged.document()} AS document FROM stage"
+        document = f"SELECT {self.rows.staged.document()} AS document FROM {self.tables.stage}"
         sql = f"SELECT EXISTS (SELECT FROM ({document}) AS s WHERE {given})"
         return bool(self._execute(sql, bound.parameters).scalar_one())
 
@@ -299,17 +335,19 @@ class _Load:
                 f"{self.rows.label} holds no rows, only its names. If it is meant, set DOSSIER_ALLOW_EMPTY=true."
             )
 
-    def _refusal(self, read: int, rejected: int) -> str | None:
+    def _refusal(self, counts: _Counts) -> str | None:
+        """Return why nothing may be merged, or None."""
+        self._require_rows(counts.read)
         ceiling = self.settings.max_rejected_share
-        if read and rejected / read > ceiling:
+        if counts.read and counts.rejected / counts.read > ceiling:
             return (
-                f"{self.rows.label}: {rejected} of {read} rows are bad, more than the share of {ceiling:.0%} that "
-                "DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
+                f"{self.rows.label}: {counts.rejected} of {counts.read} rows are bad, more than the share of "
+                f"{ceiling:.0%} that DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
                 "ingestion.rejected_rows holds each with its reason."
             )
         if not self.settings.full_refresh:
             return None
-        found = self._execute(merge.vanished_count_statement(self.entity)).one()
+        found = self._execute(merge.vanished_count_statement(self.entity, self.tables)).one()
         ceiling = self.settings.max_removed_share
         if found.loaded and found.vanished / found.loaded > ceiling:
             return (
@@ -318,21 +356,16 @@ class _Load:
             )
         return None
 
-    def _merge(self) -> tuple[int, int, int]:
-        updated = self._execute(merge.updates_statement(self.entity)).scalar_one()
-        written = self._execute(merge.merge_statement(self.entity)).rowcount
-        removed = self._execute(merge.tombstones_statement(self.entity)).rowcount
+    def _merge(self, updated: int) -> tuple[int, int]:
+        """Return how many rows were inserted and removed."""
+        written = self._execute(merge.merge_statement(self.entity, self.tables, updating=updated > 0)).rowcount
+        removed = self._execute(merge.tombstones_statement(self.entity, self.tables)).rowcount
         if self.settings.full_refresh:
-            removed += self._execute(merge.vanished_statement(self.entity)).rowcount
-        return written - updated, updated, removed
+            removed += self._execute(merge.vanished_statement(self.entity, self.tables)).rowcount
+        return written - updated, removed
 
     def _reasons(self) -> dict[str, int]:
-        # The value in a reason can be personal; what is wrong with which column is not.
-        found = self._execute(
-            "SELECT regexp_replace(problem, '''[^;]*'' ', '', 'g') AS reason, count(*) AS n FROM checked "
-            "WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"
-        )
-        reasons = {row.reason: row.n for row in found}
+        reasons = {row.reason: row.n for row in self._execute(merge.reasons_statement(self.tables))}
         if self.rows.malformed:
             reasons["malformed row"] = len(self.rows.malformed)
         return reasons
@@ -347,7 +380,8 @@ class _Load:
     def _record(self, result: LoadResult, *, outcome: str) -> None:
         load_id = self._execute(
             "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
-            "updated, unchanged, removed, rejected, run_id) VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
+            "updated, unchanged, removed, rejected, run_id) "
+            "VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
             ":rows_read, :inserted, :updated, :unchanged, :removed, :rejected, :run_id) RETURNING load_id",
             {**result.as_metadata(), "started_at": self.started_at, "outcome": outcome, "run_id": self.run_id},
         ).scalar_one()
@@ -355,7 +389,7 @@ class _Load:
             "DELETE FROM ingestion.rejected_rows WHERE tenant_id = :tenant_id AND entity = :entity AND source = :source"
         )
         if result.rejected:
-            sql, parameters = merge.rejects_statement(self.rows.staged)
+            sql, parameters = merge.rejects_statement(self.rows.staged, self.tables)
             self._execute(sql, {**parameters, "load_id": load_id})
         if self.rows.malformed:
             self._execute(

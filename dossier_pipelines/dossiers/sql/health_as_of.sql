@@ -1,7 +1,7 @@
 -- All statistics and the score of each dossier in refresh_keys, as of its moment: the one definition of the formula.
 -- Grain: one row of refreshed per key. Engagements come from engagements_dossier_occurred_idx alone, commitments by
 -- commitments_dossier_idx; for a full refresh the planner reads both tables once instead.
--- next_change_at is the first moment after as_of at which time alone changes a statistic: an engagement leaves a
+-- stale_at is 60 minutes after as_of or, if earlier, the moment at which time alone changes a statistic: an engagement leaves a
 -- window just after its 90 or 365 days (windows include both ends) or begins to exist, recency loses a step at the
 -- start of a further whole day, a due date passes or comes within 30 days at midnight in the tenant's zone, a
 -- commitment begins to exist or ends.
@@ -57,6 +57,7 @@ statistic AS (
         CASE WHEN coalesce(c.total, 0) = 0 THEN 100 ELSE round(100 * CAST(c.fulfilled AS numeric) / c.total) END AS rate,
         r.recency,
         least(
+            k.as_of + interval '60 minutes',
             e.next_to_come,
             e.oldest_in_year + 365 * interval '24 hours' + interval '1 microsecond',
             e.oldest_in_quarter + 90 * interval '24 hours' + interval '1 microsecond',
@@ -65,7 +66,7 @@ statistic AS (
             CAST(c.next_upcoming - 30 AS timestamp) AT TIME ZONE k.timezone,
             c.next_end,
             n.created_at
-        ) AS next_change_at,
+        ) AS stale_at,
         s.weight_engagement, s.weight_commitment, s.weight_recency, s.min_engagements, s.min_commitments,
         s.excellent_from, s.good_from, s.fair_from
     FROM refresh_keys AS k
@@ -113,5 +114,5 @@ SELECT
             format('needs %s commitment%s, found %s', min_commitments,
                 CASE WHEN min_commitments = 1 THEN '' ELSE 's' END, total) END
     ) END,
-    next_change_at, as_of, today, stale, engagement_ids, commitment_ids
+    stale_at, as_of, today, stale, engagement_ids, commitment_ids
 FROM scored

@@ -32,7 +32,7 @@ CREATE TEMPORARY TABLE refreshed (
     overall_score integer,
     band text NOT NULL,
     insufficient_reason text,
-    next_change_at timestamptz,
+    stale_at timestamptz NOT NULL,
     as_of timestamptz NOT NULL,
     today date NOT NULL,
     stale boolean NOT NULL,

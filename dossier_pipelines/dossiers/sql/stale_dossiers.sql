@@ -1,17 +1,18 @@
 -- Take the marks that are visible now and find every dossier whose score is stale as of each tenant's moment.
--- Grain: one row of refresh_keys per dossier. A score is stale when a record of it changed (marks), when time moved
--- a statistic of it over a boundary (health_scores_next_change_idx), when it is 60 minutes old or was computed for a
--- later moment (health_scores_as_of_idx), or when the settings changed since the tenant's last refresh.
+-- Grain: one row of refresh_keys per dossier. A score is stale when a record of it changed (marks), when it is 60
+-- minutes old or time moved a statistic of it over a boundary (both by health_scores_stale_idx), or when the tenant's
+-- last refresh had other settings or a later moment; only then are all its scores read.
 -- In full mode every other dossier comes along, not stale, so that a difference found there is drift.
 -- A day is 24 hours in every window.
 WITH moment AS (
-    SELECT t.tenant_id, t.timezone, m.as_of, latest.settings_version
+    SELECT t.tenant_id, t.timezone, m.as_of,
+        coalesce(latest.settings_version <> :version OR latest.as_of > m.as_of, false) AS all_stale
     FROM platform.tenants AS t
     CROSS JOIN LATERAL (
         SELECT coalesce(CAST(:as_of AS timestamptz), t.clock_at, CAST(:now AS timestamptz)) AS as_of
     ) AS m
     LEFT JOIN LATERAL (
-        SELECT h.settings_version FROM dossiers.health_refreshes AS h
+        SELECT h.settings_version, h.as_of FROM dossiers.health_refreshes AS h
         WHERE h.tenant_id = t.tenant_id ORDER BY h.refresh_id DESC LIMIT 1
     ) AS latest ON true
     WHERE (CAST(:tenant_id AS text) IS NULL OR t.tenant_id = :tenant_id)
@@ -25,17 +26,11 @@ stale AS (
     SELECT t.tenant_id, t.dossier_id FROM taken AS t
     UNION
     SELECT s.tenant_id, s.dossier_id FROM moment AS m
-    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.next_change_at <= m.as_of
-    UNION
-    SELECT s.tenant_id, s.dossier_id FROM moment AS m
-    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.as_of <= m.as_of - interval '60 minutes'
-    UNION
-    SELECT s.tenant_id, s.dossier_id FROM moment AS m
-    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.as_of > m.as_of
+    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.stale_at <= m.as_of
     UNION
     SELECT s.tenant_id, s.dossier_id FROM moment AS m
     JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id
-    WHERE m.settings_version <> :version
+    WHERE m.all_stale
 ),
 -- Which records a change came from is only asked where there is a score to compare with.
 records AS (

@@ -29,12 +29,12 @@ WITH compared AS MATERIALIZED (
 written AS (
     INSERT INTO dossiers.health_scores AS h (
         tenant_id, dossier_id, engagement_frequency, commitment_fulfillment, recency, overall_score, band,
-        insufficient_reason, previous_score, changed_at, factors, settings_version, as_of, next_change_at, calculated_at
+        insufficient_reason, previous_score, changed_at, factors, settings_version, as_of, stale_at, calculated_at
     )
     SELECT
         m.tenant_id, m.dossier_id, m.engagement_frequency_score, m.fulfillment_rate, m.recency, m.overall_score, m.band,
         m.insufficient_reason, m.old_score, CASE WHEN m.moved THEN m.as_of END,
-        coalesce(f.factors, CAST('[]' AS jsonb)), :version, m.as_of, m.next_change_at, clock_timestamp()
+        coalesce(f.factors, CAST('[]' AS jsonb)), :version, m.as_of, m.stale_at, clock_timestamp()
     FROM compared AS m
     LEFT JOIN LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
@@ -122,7 +122,8 @@ written AS (
             SELECT 'settings', 1, 'the scoring settings changed', CAST(NULL AS uuid[])
             WHERE m.old_version <> :version
         ) AS x
-    ) AS f ON m.moved AND m.scored_before
+        WHERE m.moved AND m.scored_before
+    ) AS f ON true
     ON CONFLICT (tenant_id, dossier_id) DO UPDATE SET
         engagement_frequency = excluded.engagement_frequency,
         commitment_fulfillment = excluded.commitment_fulfillment,
@@ -135,7 +136,7 @@ written AS (
         changed_at = coalesce(excluded.changed_at, h.changed_at),
         settings_version = excluded.settings_version,
         as_of = excluded.as_of,
-        next_change_at = excluded.next_change_at,
+        stale_at = excluded.stale_at,
         calculated_at = excluded.calculated_at
 )
 INSERT INTO dossiers.health_refreshes (

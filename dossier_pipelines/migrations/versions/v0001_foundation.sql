@@ -89,15 +89,14 @@ CREATE TABLE dossiers.health_scores (
     factors JSONB NOT NULL,
     settings_version TEXT NOT NULL,
     as_of TIMESTAMP WITH TIME ZONE NOT NULL,
-    next_change_at TIMESTAMP WITH TIME ZONE,
+    stale_at TIMESTAMP WITH TIME ZONE NOT NULL,
     calculated_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT health_scores_pkey PRIMARY KEY (tenant_id, dossier_id),
     CONSTRAINT health_scores_overall_score_check CHECK (overall_score BETWEEN 0 AND 100),
     CONSTRAINT health_scores_band_check CHECK (band IN ('excellent', 'good', 'fair', 'poor', 'insufficient_data'))
 );
 
-CREATE INDEX health_scores_as_of_idx ON dossiers.health_scores (tenant_id, as_of);
-CREATE INDEX health_scores_next_change_idx ON dossiers.health_scores (tenant_id, next_change_at);
+CREATE INDEX health_scores_stale_idx ON dossiers.health_scores (tenant_id, stale_at);
 COMMENT ON TABLE dossiers.health_scores IS 'Per dossier: the health of the relationship, its components and what last moved it';
 COMMENT ON COLUMN dossiers.health_scores.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN dossiers.health_scores.dossier_id IS 'The dossier';
@@ -112,7 +111,7 @@ COMMENT ON COLUMN dossiers.health_scores.changed_at IS 'As of which moment the s
 COMMENT ON COLUMN dossiers.health_scores.factors IS 'What changed it then: [{factor, count, text, records}]';
 COMMENT ON COLUMN dossiers.health_scores.settings_version IS 'The weights and thresholds it was computed with';
 COMMENT ON COLUMN dossiers.health_scores.as_of IS 'The moment it was computed for';
-COMMENT ON COLUMN dossiers.health_scores.next_change_at IS 'When time alone would next change a statistic of it';
+COMMENT ON COLUMN dossiers.health_scores.stale_at IS 'From when on it is stale: 60 minutes after as_of, or when time alone changes a statistic of it';
 COMMENT ON COLUMN dossiers.health_scores.calculated_at IS 'When it was computed';
 
 CREATE TABLE dossiers.health_settings (

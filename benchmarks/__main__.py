@@ -1,0 +1,151 @@
+"""`make bench`: prints a table, and writes benchmarks/results/{results.json,table.md,plans.txt}."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks.loading import bare_copy, load_in_a_process
+from benchmarks.records import CLOCK, SCALES, export_records
+from benchmarks.refreshing import after_touching, hand_written, original_way, plans, refresh, seconds_of, vacuum
+from dossier_pipelines.migrations.runner import migrate
+from dossier_pipelines.shared.database import create_database, create_missing_database, database_url
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def say(message: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+
+def measure(url: str, factor: int, folder: Path) -> tuple[dict[str, Any], str]:
+    """Return every figure of one scale, and the plans of its incremental refresh."""
+    scale = SCALES[factor]
+    create_missing_database(database_url(url))
+    database = create_database(url)
+    migrate(database)
+    say(f"x{factor}: writing {scale.engagements:,} engagements as CSV")
+    export_records(database, scale, folder)
+    figures: dict[str, Any] = {
+        "factor": factor,
+        "dossiers": scale.dossiers,
+        "engagements": scale.engagements,
+        "commitments": scale.commitments,
+    }
+    say(f"x{factor}: loading")
+    load_in_a_process(url, folder, "dossiers")
+    figures["bare_copy_s"] = bare_copy(database, folder, "engagements")
+    first = load_in_a_process(url, folder, "engagements")
+    again = load_in_a_process(url, folder, "engagements")
+    commitments = load_in_a_process(url, folder, "commitments")
+    if (first.rows["inserted"], again.rows["unchanged"]) != (scale.engagements, scale.engagements):
+        raise RuntimeError(f"not everything was loaded: {first}, {again}")
+    figures |= {
+        "load_s": first.seconds,
+        "load_again_s": again.seconds,
+        "load_commitments_s": commitments.seconds,
+        "load_speed_of_bare_copy": figures["bare_copy_s"] / first.seconds,
+        "unchanged_speed_of_first_load": first.seconds / again.seconds,
+        "unchanged_speed_of_bare_copy": figures["bare_copy_s"] / again.seconds,
+        "python_memory_mb": max(first.memory_mb, again.memory_mb, commitments.memory_mb),
+    }
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE platform.tenants SET clock_at = :clock"), {"clock": CLOCK})
+    say(f"x{factor}: refreshing")
+    times = 5 if factor < 100 else 3
+    figures["first_refresh_s"] = seconds_of(lambda: refresh(database), times=1)
+    vacuum(database)
+    figures["full_refresh_s"] = seconds_of(lambda: refresh(database, full=True), times=times)
+    figures["hand_written_s"] = hand_written(database, times=times)
+    vacuum(database)
+    figures["one_percent_s"] = after_touching(database, scale.dossiers // 100, times=times)
+    figures["one_dossier_s"] = after_touching(database, 1, times=9)
+    figures["nothing_s"] = seconds_of(lambda: refresh(database), times=9)
+    say(f"x{factor}: the original's way")
+    figures["original_views_s"], figures["original_loop_s"] = original_way(database)
+    figures |= {
+        "full_of_hand_written": figures["full_refresh_s"] / figures["hand_written_s"],
+        "full_of_one_percent": figures["full_refresh_s"] / figures["one_percent_s"],
+        "original_of_full": (figures["original_views_s"] + figures["original_loop_s"]) / figures["full_refresh_s"],
+    }
+    text = plans(database, dossiers=max(1, scale.dossiers // 100))
+    database.engine.dispose()
+    return figures, text
+
+
+ROWS = (
+    ("dossiers", "dossiers", "{:,.0f}"),
+    ("engagements", "engagements", "{:,.0f}"),
+    ("commitments", "commitments", "{:,.0f}"),
+    ("bare COPY of the engagements", "bare_copy_s", "{:.2f} s"),
+    ("load, validated and merged", "load_s", "{:.2f} s"),
+    ("the same file again", "load_again_s", "{:.2f} s"),
+    ("**load: speed of bare COPY** (at least 0.8)", "load_speed_of_bare_copy", "{:.2f}"),
+    ("**again: speed of the load** (at least 2)", "unchanged_speed_of_first_load", "{:.2f}"),
+    ("again: speed of bare COPY", "unchanged_speed_of_bare_copy", "{:.2f}"),
+    ("**Python's memory** (under 300 MB)", "python_memory_mb", "{:.0f} MB"),
+    ("first refresh, nothing there", "first_refresh_s", "{:.3f} s"),
+    ("full refresh", "full_refresh_s", "{:.3f} s"),
+    ("one hand-written statement", "hand_written_s", "{:.3f} s"),
+    ("**full: times hand-written** (at most 1.5)", "full_of_hand_written", "{:.2f}"),
+    ("refresh after 1% changed", "one_percent_s", "{:.4f} s"),
+    ("**1%: times faster than full** (at least 20)", "full_of_one_percent", "{:.1f}"),
+    ("**one dossier changed** (under 0.020 s)", "one_dossier_s", "{:.4f} s"),
+    ("nothing changed", "nothing_s", "{:.4f} s"),
+    ("original: two views, concurrently", "original_views_s", "{:.2f} s"),
+    ("original: one calculation a dossier", "original_loop_s", "{:.2f} s"),
+    ("original: times full", "original_of_full", "{:.1f}"),
+)
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Return the figures as a markdown table, a column per scale."""
+    lines = [
+        "| |" + "|".join(f"x{result['factor']}" for result in results) + "|",
+        "|---" + "|---:" * len(results) + "|",
+    ]
+    for label, key, form in ROWS:
+        lines.append(f"| {label} |" + "|".join(form.format(result[key]) for result in results) + "|")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure the chosen scales on a server of their own."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--scales", type=int, nargs="+", default=sorted(SCALES), choices=sorted(SCALES))
+    parser.add_argument("--directory", type=Path, help="Where to work; 5 GB at x100. Default: a temporary one.")
+    arguments = parser.parse_args()
+    os.environ.pop("DOSSIER_SOURCE", None)
+    work = Path(tempfile.mkdtemp(prefix="dossier-bench-", dir=arguments.directory))
+    server = EmbeddedPostgres(work / "server")
+    results: list[dict[str, Any]] = []
+    RESULTS.mkdir(exist_ok=True)
+    try:
+        server.start()
+        for factor in arguments.scales:
+            figures, text = measure(server.url(f"bench_{factor}"), factor, work / f"x{factor}")
+            results.append(figures)
+            (RESULTS / "plans.txt").write_text(f"Plans at x{factor}, 1% changed\n\n{text}\n", encoding="utf-8")
+            document = {"python": platform.python_version(), "cores": os.cpu_count(), "results": results}
+            (RESULTS / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            (RESULTS / "table.md").write_text(table(results) + "\n", encoding="utf-8")
+    finally:
+        server.release()
+        shutil.rmtree(work, ignore_errors=True)
+    print(table(results))
+    print(f"\nAlso in {RESULTS}: results.json, table.md, plans.txt", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Real processes for tests: the command line, conditions to wait for, what is left of a process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PROGRAM = Path(sys.executable).with_name("dossier-pipelines")
+# Far above what anything takes here: it bounds a test that hangs, and measures nothing.
+PATIENCE_SECONDS = 120.0
+
+
+def wait_until(condition: Callable[[], T], what: str) -> T:
+    """Return the first true answer of ``condition``; fail with ``what`` when there is none in time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"This never came true: {what}."
+        time.sleep(0.05)
+
+
+def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment without any setting of ours, plus ``settings``."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DOSSIER_", "DAGSTER_", "PG"))}
+    return {**inherited, **(settings or {})}
+
+
+def start(*arguments: str, folder: Path = CHECKOUT, settings: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start `dossier-pipelines` as a terminal does: in a process group of its own."""
+    return subprocess.Popen(
+        [str(PROGRAM), *arguments],
+        cwd=folder,
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def call(
+    *arguments: str, folder: Path = CHECKOUT, settings: Mapping[str, str] | None = None, answer: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `dossier-pipelines` to its end; ``answer`` is what a person types."""
+    return subprocess.run(
+        [str(PROGRAM), *arguments],
+        cwd=folder,
+        env=environment(settings),
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on ``port``."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and all that it started, directly or not."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those that still run; one that only waits to be reaped does not."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
