@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -56,6 +57,7 @@ ON CONFLICT (tenant_id, dossier_id) DO UPDATE SET in_year = excluded.in_year, in
 """
 HAND_WRITTEN_TABLE: Final = """
 CREATE SCHEMA IF NOT EXISTS bench;
+DROP TABLE IF EXISTS bench.health;
 CREATE TABLE bench.health (tenant_id text COLLATE "C", dossier_id uuid, in_year int, in_quarter int, latest timestamptz,
     frequency numeric, total int, active int, overdue int, fulfilled int, upcoming int, rate int, overall int,
     calculated_at timestamptz, PRIMARY KEY (tenant_id, dossier_id))
@@ -109,6 +111,21 @@ def seconds_of(work: Callable[[], object], *, times: int) -> float:
 def refresh(database: Database, *, full: bool = False) -> RefreshResult:
     """Refresh as of the clock."""
     return refresh_health(database, read_health_config(), now=datetime.now(UTC), as_of=AS_OF, full=full)
+
+
+def full_refreshes(database: Database, *, times: int) -> float:
+    """Return the median seconds of a full refresh an hour after the last one, so that every row is written anew."""
+    hours = itertools.count(1)
+
+    def refresh_an_hour_later() -> None:
+        as_of = AS_OF + next(hours) * timedelta(minutes=61)
+        result = refresh_health(database, read_health_config(), now=datetime.now(UTC), as_of=as_of, full=True)
+        if result.drifted:
+            raise RuntimeError(f"{result.drifted} dossiers drifted")
+
+    seconds = seconds_of(refresh_an_hour_later, times=times)
+    refresh(database)
+    return seconds
 
 
 def vacuum(database: Database) -> None:

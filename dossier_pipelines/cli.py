@@ -6,6 +6,7 @@ Wiring only: what a command does lives in commands/.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def _settings(data_directory: Path | None) -> Settings:
 @app.command()
 def up(
     data_dir: DataDirectory = None,
-    port: Annotated[int, typer.Option(help="Port of the UI, on 127.0.0.1.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI, on 127.0.0.1.")] = 3000,
     verbose: Verbose = False,
 ) -> None:
     """Start everything and serve the Dagster UI; Ctrl-C stops all of it."""
@@ -137,6 +138,8 @@ def stop(data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
 
 def main() -> None:
     """Run the command line; an expected failure is one line on stderr and exit code 1."""
+    # kill and Ctrl-C end a command alike: what it started is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         app()
     except UserError as error:

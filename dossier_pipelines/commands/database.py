@@ -31,7 +31,13 @@ def migrate(settings: Settings, *, dry_run: bool, take_backup: bool) -> None:
             return
         if before is not None and take_backup:
             folder = deployment.data_directory.resolve() / "backups"
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"The backup folder {folder} cannot be made: {error.strerror}. Name another data directory with "
+                    "--data-dir, or take a backup yourself and give --no-backup."
+                ) from error
             file = folder / f"before-{runner.newest_version()}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
             runner.backup(deployment.database, file)
             _say(f"Backed up to {file}.")
@@ -65,6 +71,8 @@ def reset(settings: Settings) -> None:
 
 def stop(settings: Settings) -> None:
     """Stop the embedded server."""
-    if settings.database_url:
+    embedded = EmbeddedPostgres(settings.data_directory)
+    # `env` exports the URL of the embedded server too.
+    if settings.database_url not in {None, embedded.url()}:
         raise UserError("DOSSIER_DATABASE_URL names a server of yours; this command stops the embedded one only.")
-    EmbeddedPostgres(settings.data_directory).stop()
+    _say("The database is stopped." if embedded.stop() else "The database does not run.")

@@ -79,7 +79,11 @@ def _run_dagster(port: int) -> None:
     # In a process group of its own: Ctrl-C reaches us alone, and we stop it once, in order.
     child = subprocess.Popen(command, env=os.environ, start_new_session=True, preexec_fn=_die_with_parent)
 
+    asked_to_stop = False
+
     def pass_on(number: int, _frame: object) -> None:
+        nonlocal asked_to_stop
+        asked_to_stop = True
         if child.poll() is None:
             child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
@@ -89,5 +93,5 @@ def _run_dagster(port: int) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if code not in {0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM, 1}:
+    if not asked_to_stop:
         raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")

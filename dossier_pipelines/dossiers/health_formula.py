@@ -12,11 +12,11 @@ import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +25,10 @@ from dossier_pipelines.shared.failures import SettingError
 
 DAY: Final = timedelta(hours=24)
 ANY_TYPE: Final = "*"
+
+# Strict: `true` and "50" are no numbers.
+Days = Annotated[int, Field(ge=0, le=36_500, strict=True)]
+Points = Annotated[int, Field(ge=0, le=100, strict=True)]
 
 
 class Weights(BaseModel):
@@ -40,28 +44,28 @@ class RecencyDays(BaseModel):
     """The last whole day of each step."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    fresh: int = Field(ge=0, le=36_500)
-    recent: int = Field(ge=0, le=36_500)
-    distant: int = Field(ge=0, le=36_500)
+    fresh: Days
+    recent: Days
+    distant: Days
 
 
 class RecencyPoints(BaseModel):
     """The points of each step; silent is beyond the last, or no engagement at all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    fresh: int = Field(ge=0, le=100)
-    recent: int = Field(ge=0, le=100)
-    distant: int = Field(ge=0, le=100)
-    silent: int = Field(ge=0, le=100)
+    fresh: Points
+    recent: Points
+    distant: Points
+    silent: Points
 
 
 class BandEdges(BaseModel):
     """The lowest score of each band; poor is below fair."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    excellent: int = Field(ge=0, le=100)
-    good: int = Field(ge=0, le=100)
-    fair: int = Field(ge=0, le=100)
+    excellent: Points
+    good: Points
+    fair: Points
 
 
 class HealthSettings(BaseModel):
@@ -69,9 +73,9 @@ class HealthSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     weights: Weights
-    yearly_target: int = Field(ge=1, le=10_000)
-    min_engagements: int = Field(ge=0, le=10_000)
-    min_commitments: int = Field(ge=0, le=10_000)
+    yearly_target: int = Field(ge=1, le=10_000, strict=True)
+    min_engagements: int = Field(ge=0, le=10_000, strict=True)
+    min_commitments: int = Field(ge=0, le=10_000, strict=True)
     recency_days: RecencyDays
     recency_points: RecencyPoints
     bands: BandEdges
@@ -163,11 +167,28 @@ def parse_health_config(content: dict[str, Any], *, place: str) -> HealthConfig:
     unknown = sorted(set(content) - {"defaults", "types"})
     if unknown:
         raise SettingError(f"{place}: there is no table [{unknown[0]}]; write [defaults] and [types.NAME].")
-    defaults = content.get("defaults", {})
+    defaults = _table(content.get("defaults", {}), f"{place}: defaults")
     by_type = {ANY_TYPE: _settings(defaults, f"{place}: defaults")}
-    for name, differing in content.get("types", {}).items():
-        by_type[name] = _settings({**defaults, **differing}, f"{place}: types.{name}")
+    for name, differing in _table(content.get("types", {}), f"{place}: types").items():
+        own = f"{place}: types.{name}"
+        if name == ANY_TYPE:
+            raise SettingError(f"{own}: what holds for every other type is written in [defaults].")
+        by_type[name] = _settings(_replaced(defaults, _table(differing, own)), own)
     return HealthConfig(by_type)
+
+
+def _table(content: object, place: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise SettingError(f"{place} is {content!r}, where a table of settings belongs.")
+    return content
+
+
+def _replaced(defaults: dict[str, Any], differing: dict[str, Any]) -> dict[str, Any]:
+    """Return ``defaults`` with what differs, inside their tables too."""
+    return defaults | {
+        name: defaults[name] | value if isinstance(value, dict) and isinstance(defaults.get(name), dict) else value
+        for name, value in differing.items()
+    }
 
 
 def _settings(content: dict[str, Any], place: str) -> HealthSettings:
@@ -233,7 +254,10 @@ def health_as_of(
     settings: HealthSettings,
 ) -> Health:
     """Return the statistics and the score of one dossier as of a moment."""
-    occurred = [record.occurred_at for record in engagements if record.occurred_at <= as_of]
+    # Python compares and subtracts moments of one and the same zone by the clock on the wall, not by time elapsed.
+    as_of = as_of.astimezone(UTC)
+    engaged = (record.occurred_at.astimezone(UTC) for record in engagements)
+    occurred = [moment for moment in engaged if moment <= as_of]
     yearly = sum(moment >= as_of - 365 * DAY for moment in occurred)
     recent = sum(moment >= as_of - 90 * DAY for moment in occurred)
     latest = max(occurred, default=None)

@@ -227,6 +227,8 @@ class _Load:
             ("timezone", self.settings.timezone),
             ("work_mem", WORK_MEM),
             ("lock_timeout", LOCK_TIMEOUT),
+            # The planner takes a cast for as cheap as an addition, and so sees no gain in checking with two processes.
+            ("parallel_tuple_cost", "0.01"),
         ):
             self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
         self.connection.execute(

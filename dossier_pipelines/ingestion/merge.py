@@ -16,6 +16,9 @@ from dossier_pipelines.ingestion.working_tables import WorkingTables
 
 EARLIEST: Final = "1900-01-01"
 LATEST: Final = "2199-12-31"
+# Quoted, so that it is a constant of type bigint when the planner decides whether the level may run in parallel: a
+# plain 0 is still to be cast then, and every level would be read by one process.
+FENCE: Final = "OFFSET '0'"
 BLANKS: Final = "E' \\t\\r\\n'"
 
 SQL_TYPES: Final[dict[Kind, str]] = {
@@ -200,7 +203,7 @@ def check_statement(
 
     Grain: one row of the checked table per staged row that is not malformed or blank, in the order in which the
     merge writes them. A row whose id and content are already loaded is only recognised (by its hash), not parsed
-    again. OFFSET 0 keeps the planner from flattening a level and computing its expressions once per use.
+    again. FENCE keeps the planner from flattening a level and computing its expressions once per use.
 
     ``trusting``: take every id for a UUID and every date for one, and fail on the first that is none. A clean
     source, which most are, is parsed once instead of twice (asking whether a text is valid parses it, too).
@@ -241,7 +244,7 @@ def check_statement(
     if is_document:
         stage = (
             f"(SELECT stage.*, {staged.document()} AS document FROM {tables.stage} AS stage "
-            f"WHERE btrim(c1, {BLANKS}) <> '' OFFSET 0)"
+            f"WHERE btrim(c1, {BLANKS}) <> '' {FENCE})"
         )
     sql = f"""
 CREATE UNLOGGED TABLE {tables.checked} AS
@@ -263,13 +266,13 @@ FROM (
                     {"jsonb_typeof(document) IS DISTINCT FROM 'object'" if is_document else "false"} AS is_no_object
                 FROM {stage} AS stage
                 WHERE n <> ALL (CAST(:malformed AS bigint[]))
-                OFFSET 0
+                {FENCE}
             ) AS named
-            OFFSET 0
+            {FENCE}
         ) AS keyed
         LEFT JOIN {target(entity)} AS loaded
             ON loaded.tenant_id = :tenant_id AND loaded.id = keyed.id AND loaded.source_hash = keyed.source_hash
-        OFFSET 0
+        {FENCE}
     ) AS typed
     {parent}
 ) AS judged

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from dossier_pipelines.shared.failures import DatabaseUnavailableError, describe_database_error
+from dossier_pipelines.shared.failures import DatabaseUnavailableError, describe_database_error, sqlstate
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, CursorResult, Engine
@@ -26,23 +26,54 @@ OWN_DRIVER: Final = "postgresql+psycopg"
 # dagster-postgres speaks psycopg2 only (dagster-io/dagster#33958).
 DAGSTER_DRIVER: Final = "postgresql+psycopg2"
 DAGSTER_DATABASE: Final = "dagster"
+# A dead host is noticed in about a minute, one that never answers in ten seconds. A URL may say otherwise.
+PATIENCE: Final = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# Where libpq's programs look for what a URL says.
+LIBPQ_VARIABLES: Final = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "options": "PGOPTIONS",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "channel_binding": "PGCHANNELBINDING",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
 
 
 def database_url(url: str, *, driver: str = OWN_DRIVER, database: str | None = None) -> URL:
     """Return ``url`` with our driver, and another database of the same server if named."""
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError):
+        # Without the cause: it quotes a piece of the URL, and that may be one of the password.
         raise DatabaseUnavailableError(
-            "DOSSIER_DATABASE_URL cannot be read. Write it like postgresql://user:password@host:5432/dossier."
-        ) from error
-    if parsed.get_backend_name() != "postgresql":
+            "DOSSIER_DATABASE_URL cannot be read. Write it like postgresql://user:password@host:5432/dossier; "
+            "in a password, write @ as %40, / as %2F and : as %3A."
+        ) from None
+    # Some hosts call it postgres://.
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise DatabaseUnavailableError(
             f"DOSSIER_DATABASE_URL names {parsed.get_backend_name()}; this project needs PostgreSQL "
             f"{OLDEST_VERSION} or newer."
         )
     parsed = parsed.set(drivername=driver)
     return parsed if database is None else parsed.set(database=database)
+
+
+def libpq_environment(url: URL) -> dict[str, str]:
+    """Return the variables with which psql, pg_dump and pg_restore reach ``url``: no command line holds a password."""
+    values = {
+        **{LIBPQ_VARIABLES[name]: value for name, value in url.query.items() if name in LIBPQ_VARIABLES},
+        "PGHOST": url.host or url.query.get("host"),
+        "PGPORT": str(url.port) if url.port else url.query.get("port"),
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+    }
+    return {name: value for name, value in values.items() if isinstance(value, str) and value}
 
 
 @functools.cache
@@ -84,21 +115,23 @@ def create_database(url: str) -> Database:
 
     Sessions run in UTC, so that an interval of days is always a multiple of 24 hours.
     """
+    parsed = database_url(url)
+    own_options = parsed.query.get("options", "")
     engine = sa.create_engine(
-        database_url(url),
+        parsed,
         pool_pre_ping=True,
         pool_size=2,
         connect_args={
             "application_name": "dossier-pipelines",
-            "options": "-c timezone=UTC -c jit=off",
-            "connect_timeout": 10,
-            # A dead host is noticed in about a minute.
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
+            **_patience(parsed),
+            "options": f"{own_options} -c timezone=UTC -c jit=off".strip(),
         },
     )
     return Database(engine)
+
+
+def _patience(url: URL) -> dict[str, int]:
+    return {name: value for name, value in PATIENCE.items() if name not in url.query}
 
 
 def require_supported(database: Database) -> None:
@@ -122,32 +155,33 @@ def create_missing_database(url: URL) -> None:
     A production user may reach its own database only, so that one is tried first.
     """
     name = url.database or ""
-    own = sa.create_engine(url)
+    own = sa.create_engine(url, connect_args=_patience(url))
     try:
         with own.connect():
             return
     except DBAPIError as error:
-        if "does not exist" not in str(error.orig):
-            raise DatabaseUnavailableError(describe_database_error(error, place="Connecting to PostgreSQL")) from error
+        refused = DatabaseUnavailableError(describe_database_error(error, place="Connecting to PostgreSQL"))
+        # A server that speaks another language than English is not understood; it is asked to create the database.
+        if sqlstate(error) not in {"3D000", None} or "FATAL" not in str(error.orig):
+            raise refused from error
     finally:
         own.dispose()
-    maintenance = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    maintenance = sa.create_engine(
+        url.set(database="postgres"), isolation_level="AUTOCOMMIT", connect_args=_patience(url)
+    )
     try:
         with maintenance.connect() as connection:
-            found = connection.execute(
-                sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}
-            ).scalar()
-            if not found:
-                quoted = connection.dialect.identifier_preparer.quote_identifier(name)
-                try:
-                    connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
-                except DBAPIError as error:
-                    # 42P04 and 23505: a second process of ours made it in the same moment.
-                    if getattr(error.orig, "sqlstate", None) not in {"42P04", "23505"}:
-                        raise
+            quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+            try:
+                connection.execute(sa.text(f"CREATE DATABASE {quoted}".replace(":", r"\:")))
+            except DBAPIError as error:
+                # 42P04 and 23505: a second process of ours made it in the same moment.
+                if sqlstate(error) not in {"42P04", "23505"}:
+                    raise DatabaseUnavailableError(
+                        describe_database_error(error, place=f"Creating the database {name!r}, which does not exist")
+                    ) from error
     except DBAPIError as error:
-        raise DatabaseUnavailableError(
-            describe_database_error(error, place=f"Looking for the database {name!r}")
-        ) from error
+        # What it would take to create the database is not what the user asked for.
+        raise refused from error
     finally:
         maintenance.dispose()

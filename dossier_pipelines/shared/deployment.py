@@ -20,6 +20,7 @@ from dossier_pipelines.shared.database import (
     create_database,
     create_missing_database,
     database_url,
+    libpq_environment,
     require_supported,
 )
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
@@ -40,25 +41,16 @@ class Deployment:
     def dagster_home(self) -> Path:
         """Dagster's files: its configuration and the logs of runs."""
         named = os.environ.get("DAGSTER_HOME")
-        return Path(named) if named else self.data_directory.resolve() / "dagster"
+        return Path(named).expanduser().resolve() if named else self.data_directory.resolve() / "dagster"
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which Dagster's programs and psql work on this deployment."""
-        url = database_url(self.url)
-        query = {name: value for name, value in url.query.items() if isinstance(value, str)}
-        libpq = {
-            "PGHOST": url.host or query.get("host"),
-            "PGPORT": str(url.port) if url.port else query.get("port"),
-            "PGUSER": url.username,
-            "PGPASSWORD": url.password,
-            "PGDATABASE": url.database,
-        }
         return {
             "DOSSIER_DATABASE_URL": self.url,
             "DOSSIER_DATA_DIR": str(self.data_directory.resolve()),
             "DAGSTER_HOME": str(self.dagster_home),
             "DAGSTER_PG_URL": dagster_url(self.url),
-            **{name: value for name, value in libpq.items() if value},
+            **libpq_environment(database_url(self.url)),
         }
 
 
@@ -103,8 +95,11 @@ def prepare_dagster(deployment: Deployment) -> None:
 
 
 def project_file(name: str) -> Path:
-    """Return a file of the checkout: from the working directory, or from where the package was installed."""
-    for folder in (Path.cwd(), Path(__file__).parents[2]):
+    """Return a file of the checkout that the package is installed from, or of the one that we stand in.
+
+    The working directory comes last: it may be another Dagster project.
+    """
+    for folder in (Path(__file__).parents[2], Path.cwd()):
         if (folder / name).is_file():
             return folder / name
     raise UserError(f"{name} is not here. Run the command in a checkout of the project, or set DAGSTER_HOME.")

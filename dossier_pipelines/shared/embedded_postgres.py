@@ -141,6 +141,11 @@ class EmbeddedPostgres:
         """
         if self._users_lock is None:
             return
+        if not self.root.is_dir():
+            # Deleted under a running server, which notices within a minute and ends by itself.
+            os.close(self._users_lock)
+            self._users_lock = None
+            return
         with self._exclusive("starting.lock"):
             if keep_running:
                 self._keep_mark.touch()
@@ -305,8 +310,9 @@ class EmbeddedPostgres:
         self.log_file.touch(mode=0o600)
         self._give_to_server(self.log_file)
         self._keep_mark.unlink(missing_ok=True)
-        # Nobody holds server.lock, so that the process that this file names is another program by now.
+        # Nobody holds server.lock, so that the process that these files name is another program by now.
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        (self.socket_directory / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
         print(f"Starting PostgreSQL in {self.root}", file=sys.stderr, flush=True)
         held = self._open_lock("server.lock")
         try:

@@ -6,6 +6,7 @@ its traceback.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -51,6 +52,25 @@ ADVICE_BY_SQLSTATE: Final[dict[str, str]] = {
     "57P03": "The server is starting up or shutting down. Run again in a moment.",
 }
 
+# libpq gives no SQLSTATE for a connection that the server refused, only the words.
+REFUSALS: Final = {
+    r'database ".*" does not exist': "3D000",
+    r'role ".*" does not exist|no pg_hba\.conf entry|(Peer|Ident) authentication failed': "28000",
+    r"password authentication failed|no password supplied": "28P01",
+    r"permission denied for database": "42501",
+    r"too many clients|remaining connection slots": "53300",
+    r"the database system is (starting up|shutting down|not yet accepting connections)": "57P03",
+}
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """Return the server's error code, also where libpq keeps it to itself; None when the server did not answer."""
+    given: str | None = getattr(error.orig, "sqlstate", None)
+    if given is not None:
+        return given
+    said = str(error.orig)
+    return next((code for pattern, code in REFUSALS.items() if re.search(pattern, said)), None)
+
 
 def describe_database_error(error: DBAPIError, *, place: str) -> str:
     """Return one line: what the server said, where, and what to do about it.
@@ -58,10 +78,13 @@ def describe_database_error(error: DBAPIError, *, place: str) -> str:
     The statement and its parameters are left out: parameters can hold personal data.
     """
     original = error.orig
-    sqlstate = getattr(original, "sqlstate", None) or ""
+    code = sqlstate(error)
     said = str(original).strip().splitlines()[0] if original else "no message"
-    advice = ADVICE_BY_SQLSTATE.get(sqlstate)
-    if advice is None and not sqlstate:
-        advice = "The server cannot be reached. Check that it runs and that DOSSIER_DATABASE_URL names it."
-    code = f" (SQLSTATE {sqlstate})" if sqlstate else ""
-    return f"{place}: the database said: {said}{code}. {advice or ''}".strip()
+    advice = ADVICE_BY_SQLSTATE.get(code or "")
+    if code is None:
+        advice = (
+            "The server refused us. Check the user and the database in DOSSIER_DATABASE_URL."
+            if "FATAL:" in said
+            else "The server cannot be reached. Check that it runs and that DOSSIER_DATABASE_URL names it."
+        )
+    return f"{place}: the database said: {said}{f' (SQLSTATE {code})' if code else ''}. {advice or ''}".strip()

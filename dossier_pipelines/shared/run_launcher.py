@@ -5,6 +5,7 @@ STARTED for ever (dagster-io/dagster#4319). Valid where the daemon and the runs 
 modules of Dagster that are not public: Dagster is pinned exactly, and a test runs it.
 """
 
+import os
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterRun
@@ -27,8 +28,22 @@ class LocalRunLauncher(DefaultRunLauncher):
         pid = event.pid if event else None
         if pid is None:
             return CheckRunHealthResult(WorkerStatus.UNKNOWN, "the run has not started yet")
+        return CheckRunHealthResult(
+            WorkerStatus.RUNNING if _is_python_process(pid) else WorkerStatus.FAILED, f"process {pid}"
+        )
+
+
+def _is_python_process(pid: int) -> bool:
+    if not Path("/proc/self/cmdline").exists():
+        # Not Linux: that the id is in use must do.
         try:
-            alive = b"python" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            alive = False
-        return CheckRunHealthResult(WorkerStatus.RUNNING if alive else WorkerStatus.FAILED, f"process {pid}")
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    try:
+        return b"python" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def postmaster(server: EmbeddedPostgres) -> int:
 
 def server_processes(server: EmbeddedPostgres) -> list[psutil.Process]:
     return family(postmaster(server))
+
+
+def is_locked(file: Path) -> bool:
+    with file.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -239,12 +249,13 @@ def test_a_start_waits_for_the_children_of_a_killed_postmaster(directory: Path) 
         # A process that does not notice that its parent is gone, as one that computes does not.
         [child] = [p for p in server_processes(server) if "checkpointer" in " ".join(p.cmdline())]
         child.suspend()
-        first = postmaster(server)
-        psutil.Process(first).kill()
+        first = psutil.Process(postmaster(server))
+        first.kill()
+    wait_until(lambda: not alive([first]), "the postmaster is gone")
     with ThreadPoolExecutor(1) as pool:
         again = EmbeddedPostgres(directory)
         starting = pool.submit(again.start)
-        wait_until(lambda: not psutil.pid_exists(first) or not alive([psutil.Process(first)]), "the postmaster is gone")
+        wait_until(lambda: starting.running() and is_locked(directory / "starting.lock"), "the other one starts")
         assert not starting.done()
         child.kill()
         starting.result()
@@ -275,12 +286,19 @@ def test_a_start_waits_for_a_server_that_still_recovers(directory: Path, tmp_pat
 
 
 def test_a_process_id_that_another_program_has_by_now_does_not_keep_the_server_from_starting(directory: Path) -> None:
-    with used(directory) as server:
-        left_behind = (server.cluster / "postmaster.pid").read_text(encoding="ascii")
-        stranger = subprocess.Popen(["/bin/sleep", "600"], **as_server_account())
+    server = EmbeddedPostgres(directory)
+    server.start()
+    first = postmaster(server)
+    processes = server_processes(server)
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)
+    stranger = subprocess.Popen(["/bin/sleep", "600"], **as_server_account())
     try:
-        left_behind = left_behind.replace(left_behind.splitlines()[0], str(stranger.pid), 1)
-        (server.cluster / "postmaster.pid").write_text(left_behind, encoding="ascii")
+        for file in (server.cluster / "postmaster.pid", server.socket_directory / ".s.PGSQL.5432.lock"):
+            file.write_text(
+                file.read_text(encoding="ascii").replace(str(first), str(stranger.pid), 1), encoding="ascii"
+            )
         assert not server.stop()
         with used(directory):
             assert answers(server)
@@ -288,6 +306,7 @@ def test_a_process_id_that_another_program_has_by_now_does_not_keep_the_server_f
     finally:
         stranger.kill()
         stranger.wait()
+    server.release()
 
 
 def test_a_server_that_somebody_started_by_hand_is_joined(directory: Path) -> None:
@@ -480,6 +499,3 @@ def test_a_directory_that_is_gone_is_made_anew(directory: Path) -> None:
     shutil.rmtree(directory)
     with used(directory) as server:
         assert answers(server)
-
-
-_ = Callable

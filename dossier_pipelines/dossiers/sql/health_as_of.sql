@@ -1,93 +1,95 @@
 -- All statistics and the score of each dossier in refresh_keys, as of its moment: the one definition of the formula.
--- Grain: one row of refreshed per key. Engagements come from engagements_dossier_occurred_idx alone, commitments by
+-- Grain: one row of refreshed per key, a working table like refresh_keys. Engagements come from engagements_dossier_occurred_idx alone, commitments by
 -- commitments_dossier_idx; for a full refresh the planner reads both tables once instead.
--- stale_at is 60 minutes after as_of or, if earlier, the moment at which time alone changes a statistic: an engagement leaves a
--- window just after its 90 or 365 days (windows include both ends) or begins to exist, recency loses a step at the
--- start of a further whole day, a due date passes or comes within 30 days at midnight in the tenant's zone, a
--- commitment begins to exist or ends.
+-- stale_at is expires_at, 60 minutes after as_of, or, if earlier, the moment at which time alone changes a statistic:
+-- an engagement leaves a window just after its 90 or 365 days (windows include both ends) or begins to exist, recency
+-- loses a step at the start of a further whole day, a due date passes or comes within 30 days at midnight in the
+-- tenant's zone, a commitment begins to exist or ends. Only what happens before expires_at matters.
+CREATE UNLOGGED TABLE dossiers.refreshed AS
 WITH engagement AS (
     SELECT k.ordinal,
-        count(*) FILTER (WHERE e.occurred_at BETWEEN k.year_start AND k.as_of) AS in_year,
+        count(*) FILTER (WHERE e.occurred_at <= k.as_of) AS in_year,
         count(*) FILTER (WHERE e.occurred_at BETWEEN k.quarter_start AND k.as_of) AS in_quarter,
         max(e.occurred_at) FILTER (WHERE e.occurred_at <= k.as_of) AS latest,
-        min(e.occurred_at) FILTER (WHERE e.occurred_at BETWEEN k.year_start AND k.as_of) AS oldest_in_year,
-        min(e.occurred_at) FILTER (WHERE e.occurred_at BETWEEN k.quarter_start AND k.as_of) AS oldest_in_quarter,
-        min(e.occurred_at) FILTER (WHERE e.occurred_at > k.as_of) AS next_to_come
-    FROM refresh_keys AS k
+        least(
+            min(e.occurred_at) FILTER (WHERE e.occurred_at < k.year_start + interval '60 minutes')
+                + 365 * interval '24 hours' + interval '1 microsecond',
+            min(e.occurred_at) FILTER (
+                WHERE e.occurred_at BETWEEN k.quarter_start AND k.quarter_start + interval '60 minutes'
+            ) + 90 * interval '24 hours' + interval '1 microsecond',
+            min(e.occurred_at) FILTER (WHERE e.occurred_at > k.as_of)
+        ) AS changes_at
+    FROM dossiers.refresh_keys AS k
     JOIN raw.engagements AS e ON e.tenant_id = k.tenant_id AND e.dossier_id = k.dossier_id
+        AND e.occurred_at >= k.year_start
     GROUP BY k.ordinal
 ),
 commitment AS (
     SELECT k.ordinal,
-        count(*) FILTER (WHERE NOT s.cancelled) AS total,
+        count(*) FILTER (WHERE s.begun AND NOT s.cancelled) AS total,
         count(*) FILTER (WHERE s.open AND c.status <> 'overdue') AS active,
         count(*) FILTER (WHERE s.open AND c.due_date < k.today) AS overdue,
         count(*) FILTER (WHERE s.completed) AS fulfilled,
         count(*) FILTER (WHERE s.open AND c.due_date BETWEEN k.today AND k.today + 30) AS upcoming,
-        min(c.due_date) FILTER (WHERE s.open AND c.due_date >= k.today) AS next_due,
-        min(c.due_date) FILTER (WHERE s.open AND c.due_date > k.today + 30) AS next_upcoming,
-        min(s.ends_at) FILTER (WHERE s.ends_at > k.as_of) AS next_end
-    FROM refresh_keys AS k
+        least(
+            CASE WHEN bool_or(s.open AND c.due_date IN (k.today, k.today + 31)) THEN k.midnight END,
+            min(e.ends_at) FILTER (WHERE e.ends_at > k.as_of),
+            min(c.created_at) FILTER (WHERE c.created_at > k.as_of)
+        ) AS changes_at
+    FROM dossiers.refresh_keys AS k
     JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
     CROSS JOIN LATERAL (
-        SELECT CASE c.status WHEN 'completed' THEN c.completed_at WHEN 'cancelled' THEN c.cancelled_at END AS ends_at
+        SELECT c.created_at IS NULL OR c.created_at <= k.as_of AS begun,
+            CASE c.status WHEN 'completed' THEN c.completed_at WHEN 'cancelled' THEN c.cancelled_at END AS ends_at
     ) AS e
     CROSS JOIN LATERAL (
-        SELECT e.ends_at,
-            c.status = 'completed' AND coalesce(e.ends_at <= k.as_of, true) AS completed,
-            c.status = 'cancelled' AND coalesce(e.ends_at <= k.as_of, true) AS cancelled,
-            c.status NOT IN ('completed', 'cancelled') OR coalesce(e.ends_at > k.as_of, false) AS open
+        SELECT e.begun,
+            e.begun AND c.status = 'completed' AND coalesce(e.ends_at <= k.as_of, true) AS completed,
+            e.begun AND c.status = 'cancelled' AND coalesce(e.ends_at <= k.as_of, true) AS cancelled,
+            e.begun AND (c.status NOT IN ('completed', 'cancelled') OR coalesce(e.ends_at > k.as_of, false)) AS open
     ) AS s
-    WHERE c.created_at IS NULL OR c.created_at <= k.as_of
-    GROUP BY k.ordinal
-),
-commitment_to_come AS (
-    SELECT k.ordinal, min(c.created_at) AS created_at
-    FROM refresh_keys AS k
-    JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
-    WHERE c.created_at > k.as_of
-    GROUP BY k.ordinal
+    GROUP BY k.ordinal, k.midnight
 ),
 statistic AS (
     SELECT k.*,
-        coalesce(e.in_year, 0) AS in_year, coalesce(e.in_quarter, 0) AS in_quarter, e.latest,
-        least(100, round(100 * CAST(coalesce(e.in_year, 0) AS numeric) / s.yearly_target, 2)) AS frequency,
+        coalesce(e.in_year, 0) AS in_year, coalesce(e.in_quarter, 0) AS in_quarter, l.latest,
+        least(100, round(CAST(100 * coalesce(e.in_year, 0) AS numeric) / s.yearly_target, 2)) AS frequency,
         coalesce(c.total, 0) AS total, coalesce(c.active, 0) AS active, coalesce(c.overdue, 0) AS overdue,
         coalesce(c.fulfilled, 0) AS fulfilled, coalesce(c.upcoming, 0) AS upcoming,
-        CASE WHEN coalesce(c.total, 0) = 0 THEN 100 ELSE round(100 * CAST(c.fulfilled AS numeric) / c.total) END AS rate,
+        CASE WHEN coalesce(c.total, 0) = 0 THEN 100 ELSE round(CAST(100 * c.fulfilled AS numeric) / c.total) END AS rate,
         r.recency,
-        least(
-            k.as_of + interval '60 minutes',
-            e.next_to_come,
-            e.oldest_in_year + 365 * interval '24 hours' + interval '1 microsecond',
-            e.oldest_in_quarter + 90 * interval '24 hours' + interval '1 microsecond',
-            r.next_step,
-            CAST(c.next_due + 1 AS timestamp) AT TIME ZONE k.timezone,
-            CAST(c.next_upcoming - 30 AS timestamp) AT TIME ZONE k.timezone,
-            c.next_end,
-            n.created_at
-        ) AS stale_at,
+        least(k.expires_at, e.changes_at, c.changes_at, r.next_step) AS stale_at,
         s.weight_engagement, s.weight_commitment, s.weight_recency, s.min_engagements, s.min_commitments,
         s.excellent_from, s.good_from, s.fair_from
-    FROM refresh_keys AS k
+    FROM dossiers.refresh_keys AS k
     JOIN dossiers.health_settings AS s
         ON s.tenant_id = k.tenant_id AND s.version = :version AND s.dossier_type = k.settings_type
     LEFT JOIN engagement AS e ON e.ordinal = k.ordinal
     LEFT JOIN commitment AS c ON c.ordinal = k.ordinal
-    LEFT JOIN commitment_to_come AS n ON n.ordinal = k.ordinal
     CROSS JOIN LATERAL (
-        SELECT floor(extract(epoch FROM k.as_of - e.latest) / 86400) AS days
-    ) AS d
+        -- The newest engagement may be older than a year: one probe of the index for the dossiers without a newer one.
+        SELECT CASE WHEN e.latest IS NOT NULL THEN e.latest ELSE (
+            SELECT max(o.occurred_at) FROM raw.engagements AS o
+            WHERE o.tenant_id = k.tenant_id AND o.dossier_id = k.dossier_id AND o.occurred_at < k.year_start
+        ) END AS latest
+        OFFSET '0'
+    ) AS l
+    -- Elapsed whole days are at most n exactly while less than n + 1 days have passed.
+    CROSS JOIN LATERAL (
+        SELECT l.latest + (s.fresh_days + 1) * interval '24 hours' AS fresh_until,
+            l.latest + (s.recent_days + 1) * interval '24 hours' AS recent_until,
+            l.latest + (s.distant_days + 1) * interval '24 hours' AS distant_until
+        OFFSET '0'
+    ) AS u
     CROSS JOIN LATERAL (
         SELECT
-            CASE WHEN d.days <= s.fresh_days THEN s.fresh_points
-                WHEN d.days <= s.recent_days THEN s.recent_points
-                WHEN d.days <= s.distant_days THEN s.distant_points
+            CASE WHEN k.as_of < u.fresh_until THEN s.fresh_points
+                WHEN k.as_of < u.recent_until THEN s.recent_points
+                WHEN k.as_of < u.distant_until THEN s.distant_points
                 ELSE s.silent_points END AS recency,
-            CASE WHEN d.days <= s.fresh_days THEN e.latest + (s.fresh_days + 1) * interval '24 hours'
-                WHEN d.days <= s.recent_days THEN e.latest + (s.recent_days + 1) * interval '24 hours'
-                WHEN d.days <= s.distant_days THEN e.latest + (s.distant_days + 1) * interval '24 hours'
-            END AS next_step
+            CASE WHEN k.as_of < u.fresh_until THEN u.fresh_until
+                WHEN k.as_of < u.recent_until THEN u.recent_until
+                WHEN k.as_of < u.distant_until THEN u.distant_until END AS next_step
     ) AS r
 ),
 scored AS (
@@ -97,15 +99,19 @@ scored AS (
         END AS overall
     FROM statistic AS t
 )
-INSERT INTO refreshed
 SELECT
-    tenant_id, dossier_id, in_year, in_quarter, latest, frequency, total, active, overdue, fulfilled, upcoming, rate,
-    recency, overall,
+    tenant_id, dossier_id,
+    CAST(in_year AS integer) AS total_engagements_365d, CAST(in_quarter AS integer) AS recent_engagements_90d,
+    latest AS latest_engagement_date, CAST(frequency AS numeric(5, 2)) AS engagement_frequency_score,
+    CAST(total AS integer) AS total_commitments, CAST(active AS integer) AS active_commitments,
+    CAST(overdue AS integer) AS overdue_commitments, CAST(fulfilled AS integer) AS fulfilled_commitments,
+    CAST(upcoming AS integer) AS upcoming_commitments, CAST(rate AS integer) AS fulfillment_rate,
+    recency, CAST(overall AS integer) AS overall_score,
     CASE WHEN overall IS NULL THEN 'insufficient_data'
         WHEN overall >= excellent_from THEN 'excellent'
         WHEN overall >= good_from THEN 'good'
         WHEN overall >= fair_from THEN 'fair'
-        ELSE 'poor' END,
+        ELSE 'poor' END AS band,
     CASE WHEN overall IS NULL THEN concat_ws('; ',
         CASE WHEN in_year < min_engagements THEN
             format('needs %s engagement%s in 365 days, found %s', min_engagements,
@@ -113,6 +119,6 @@ SELECT
         CASE WHEN total < min_commitments THEN
             format('needs %s commitment%s, found %s', min_commitments,
                 CASE WHEN min_commitments = 1 THEN '' ELSE 's' END, total) END
-    ) END,
+    ) END AS insufficient_reason,
     stale_at, as_of, today, stale, engagement_ids, commitment_ids
 FROM scored

@@ -5,12 +5,13 @@
 -- In full mode every other dossier comes along, not stale, so that a difference found there is drift.
 -- A day is 24 hours in every window.
 WITH moment AS (
-    SELECT t.tenant_id, t.timezone, m.as_of,
+    SELECT t.tenant_id, m.as_of, d.today, CAST(d.today + 1 AS timestamp) AT TIME ZONE t.timezone AS midnight,
         coalesce(latest.settings_version <> :version OR latest.as_of > m.as_of, false) AS all_stale
     FROM platform.tenants AS t
     CROSS JOIN LATERAL (
         SELECT coalesce(CAST(:as_of AS timestamptz), t.clock_at, CAST(:now AS timestamptz)) AS as_of
     ) AS m
+    CROSS JOIN LATERAL (SELECT CAST(m.as_of AT TIME ZONE t.timezone AS date) AS today) AS d
     LEFT JOIN LATERAL (
         SELECT h.settings_version, h.as_of FROM dossiers.health_refreshes AS h
         WHERE h.tenant_id = t.tenant_id ORDER BY h.refresh_id DESC LIMIT 1
@@ -50,12 +51,12 @@ wanted AS (
     WHERE CAST(:full AS boolean)
         AND NOT EXISTS (SELECT FROM stale AS s WHERE s.tenant_id = d.tenant_id AND s.dossier_id = d.id)
 )
-INSERT INTO refresh_keys
+INSERT INTO dossiers.refresh_keys
 SELECT
     row_number() OVER (), d.tenant_id, d.id,
     CASE WHEN d.type = ANY (CAST(:settings_types AS text[])) THEN d.type ELSE '*' END,
-    m.timezone, m.as_of, m.as_of - 365 * interval '24 hours', m.as_of - 90 * interval '24 hours',
-    CAST(m.as_of AT TIME ZONE m.timezone AS date), w.stale, r.engagement_ids, r.commitment_ids
+    m.as_of, m.as_of + interval '60 minutes', m.as_of - 365 * interval '24 hours',
+    m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, r.engagement_ids, r.commitment_ids
 FROM wanted AS w
 JOIN raw.dossiers AS d ON d.tenant_id = w.tenant_id AND d.id = w.dossier_id
 JOIN moment AS m ON m.tenant_id = w.tenant_id

@@ -21,20 +21,14 @@ WITH compared AS MATERIALIZED (
         (r.engagement_frequency_score, r.fulfillment_rate, r.recency, r.overall_score, r.band)
             IS DISTINCT FROM
         (s.engagement_frequency, s.commitment_fulfillment, s.recency, s.overall_score, s.band) AS moved
-    FROM refreshed AS r
+    FROM dossiers.refreshed AS r
     LEFT JOIN dossiers.health_scores AS s ON s.tenant_id = r.tenant_id AND s.dossier_id = r.dossier_id
     LEFT JOIN dossiers.engagement_stats AS e ON e.tenant_id = r.tenant_id AND e.dossier_id = r.dossier_id
     LEFT JOIN dossiers.commitment_stats AS c ON c.tenant_id = r.tenant_id AND c.dossier_id = r.dossier_id
 ),
-written AS (
-    INSERT INTO dossiers.health_scores AS h (
-        tenant_id, dossier_id, engagement_frequency, commitment_fulfillment, recency, overall_score, band,
-        insufficient_reason, previous_score, changed_at, factors, settings_version, as_of, stale_at, calculated_at
-    )
+explained AS (
     SELECT
-        m.tenant_id, m.dossier_id, m.engagement_frequency_score, m.fulfillment_rate, m.recency, m.overall_score, m.band,
-        m.insufficient_reason, m.old_score, CASE WHEN m.moved THEN m.as_of END,
-        coalesce(f.factors, CAST('[]' AS jsonb)), :version, m.as_of, m.stale_at, clock_timestamp()
+        m.*, coalesce(f.factors, CAST('[]' AS jsonb)) AS factors
     FROM compared AS m
     LEFT JOIN LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
@@ -124,20 +118,36 @@ written AS (
         ) AS x
         WHERE m.moved AND m.scored_before
     ) AS f ON true
-    ON CONFLICT (tenant_id, dossier_id) DO UPDATE SET
-        engagement_frequency = excluded.engagement_frequency,
-        commitment_fulfillment = excluded.commitment_fulfillment,
-        recency = excluded.recency,
-        overall_score = excluded.overall_score,
-        band = excluded.band,
-        insufficient_reason = excluded.insufficient_reason,
-        previous_score = CASE WHEN excluded.changed_at IS NULL THEN h.previous_score ELSE excluded.previous_score END,
-        factors = CASE WHEN excluded.changed_at IS NULL THEN h.factors ELSE excluded.factors END,
-        changed_at = coalesce(excluded.changed_at, h.changed_at),
-        settings_version = excluded.settings_version,
-        as_of = excluded.as_of,
-        stale_at = excluded.stale_at,
-        calculated_at = excluded.calculated_at
+),
+-- Rows that are there are updated by a join, at half the price of ON CONFLICT for every one.
+updated AS (
+    UPDATE dossiers.health_scores AS h SET
+        engagement_frequency = x.engagement_frequency_score,
+        commitment_fulfillment = x.fulfillment_rate,
+        recency = x.recency,
+        overall_score = x.overall_score,
+        band = x.band,
+        insufficient_reason = x.insufficient_reason,
+        previous_score = CASE WHEN x.moved THEN x.old_score ELSE h.previous_score END,
+        factors = CASE WHEN x.moved THEN x.factors ELSE h.factors END,
+        changed_at = CASE WHEN x.moved THEN x.as_of ELSE h.changed_at END,
+        settings_version = :version,
+        as_of = x.as_of,
+        stale_at = x.stale_at,
+        calculated_at = clock_timestamp()
+    FROM explained AS x
+    WHERE x.scored_before AND h.tenant_id = x.tenant_id AND h.dossier_id = x.dossier_id
+),
+inserted AS (
+    INSERT INTO dossiers.health_scores (
+        tenant_id, dossier_id, engagement_frequency, commitment_fulfillment, recency, overall_score, band,
+        insufficient_reason, changed_at, factors, settings_version, as_of, stale_at, calculated_at
+    )
+    SELECT
+        m.tenant_id, m.dossier_id, m.engagement_frequency_score, m.fulfillment_rate, m.recency, m.overall_score, m.band,
+        m.insufficient_reason, m.as_of, '[]', :version, m.as_of, m.stale_at, clock_timestamp()
+    FROM compared AS m
+    WHERE NOT m.scored_before
 )
 INSERT INTO dossiers.health_refreshes (
     tenant_id, mode, as_of, settings_version, refreshed, changed, drifted, drifted_dossiers, run_id
