@@ -62,7 +62,9 @@ statistic AS (
         s.weight_engagement, s.weight_commitment, s.weight_recency, s.min_engagements, s.min_commitments,
         s.excellent_from, s.good_from, s.fair_from
     FROM dossiers.refresh_keys AS k
-    JOIN dossiers.health_settings AS s
+    -- Every key has its settings, registered in this transaction. An inner join would let the planner expect few rows
+    -- from a table without statistics, and then join the aggregates in nested loops: 16 s instead of 0.3 s, once.
+    LEFT JOIN dossiers.health_settings AS s
         ON s.tenant_id = k.tenant_id AND s.version = :version AND s.dossier_type = k.settings_type
     LEFT JOIN engagement AS e ON e.ordinal = k.ordinal
     LEFT JOIN commitment AS c ON c.ordinal = k.ordinal
