@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dossier_pipelines.migrations import runner
-from dossier_pipelines.shared.deployment import running
+from dossier_pipelines.shared.deployment import Deployment, running
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.failures import UserError
@@ -25,24 +25,33 @@ def migrate(settings: Settings, *, dry_run: bool, take_backup: bool) -> None:
                 runner.migration_sql(deployment.database) or "-- Nothing to do: the database is at the newest version."
             )
             return
-        before = runner.current_version(deployment.database)
-        if before == runner.newest_version():
-            _say(f"The database is at the newest version, {before}.")
-            return
-        if before is not None and take_backup:
-            folder = deployment.data_directory.resolve() / "backups"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(
-                    f"The backup folder {folder} cannot be made: {error.strerror}. Name another data directory with "
-                    "--data-dir, or take a backup yourself and give --no-backup."
-                ) from error
-            file = folder / f"before-{runner.newest_version()}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
-            runner.backup(deployment.database, file)
-            _say(f"Backed up to {file}.")
-        runner.migrate(deployment.database)
-        _say(f"Migrated from {before or 'nothing'} to {runner.newest_version()}.")
+        if not bring_up_to_date(deployment, take_backup=take_backup):
+            _say(f"The database is at the newest version, {runner.newest_version()}.")
+
+
+def bring_up_to_date(deployment: Deployment, *, take_backup: bool = True) -> bool:
+    """Migrate to the newest version; return whether there was anything to do.
+
+    A database that has a version holds data: it is backed up first, beside the embedded server's files.
+    """
+    before = runner.current_version(deployment.database)
+    if before == runner.newest_version():
+        return False
+    if before is not None and take_backup:
+        folder = deployment.data_directory.resolve() / "backups"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"The backup folder {folder} cannot be made: {error.strerror}. Name another data directory with "
+                "--data-dir, or take a backup yourself and run `dossier-pipelines db migrate --no-backup`."
+            ) from error
+        file = folder / f"before-{runner.newest_version()}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
+        runner.backup(deployment.database, file)
+        _say(f"Backed up to {file}.")
+    runner.migrate(deployment.database)
+    _say(f"Migrated from {before or 'nothing'} to {runner.newest_version()}.")
+    return True
 
 
 def backup(settings: Settings, file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from dossier_pipelines.migrations.runner import migrate
+from dossier_pipelines.commands.database import bring_up_to_date
 from dossier_pipelines.shared.deployment import prepare_dagster, running
 from dossier_pipelines.shared.embedded_postgres import binary
 from dossier_pipelines.shared.environment import Settings
@@ -13,7 +13,7 @@ from dossier_pipelines.shared.environment import Settings
 def print_exports(settings: Settings) -> None:
     """Start the database, leave it running, and print one export a line for ``eval``."""
     with running(settings, keep_running=True) as deployment:
-        migrate(deployment.database)
+        bring_up_to_date(deployment)
         prepare_dagster(deployment)
         exports = deployment.environment()
         programs = str(binary("psql").parent)

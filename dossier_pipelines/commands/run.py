@@ -13,9 +13,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from dossier_pipelines.commands.database import bring_up_to_date
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.ingestion.configured import configured_source
-from dossier_pipelines.migrations.runner import migrate
 from dossier_pipelines.shared.clock import parse_moment, zone
 from dossier_pipelines.shared.deployment import Deployment, prepare_dagster, running
 from dossier_pipelines.shared.environment import Settings
@@ -37,7 +37,7 @@ def run_once(settings: Settings, *, as_of: str | None, as_json: bool, verbose: b
     read_health_config(settings.health_config)
     source = configured_source(settings)
     with running(settings) as deployment:
-        migrate(deployment.database)
+        bring_up_to_date(deployment)
         prepare_dagster(deployment)
         run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=moment, verbose=verbose)
         document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)

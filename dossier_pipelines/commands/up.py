@@ -13,10 +13,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from dossier_pipelines.commands.database import bring_up_to_date
 from dossier_pipelines.commands.run import execute, result_document, summary
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.ingestion.configured import configured_source
-from dossier_pipelines.migrations.runner import migrate
 from dossier_pipelines.shared.deployment import Deployment, prepare_dagster, project_file, running
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.failures import UserError
@@ -28,16 +28,15 @@ PR_SET_PDEATHSIG = 1
 def serve(settings: Settings, *, port: int) -> None:
     """Serve the UI on 127.0.0.1 with schedules and sensors, until SIGINT or SIGTERM.
 
-    An empty database is loaded from the configured source first, the sample by default.
+    A tenant without records is loaded from the configured source first, the sample by default.
     """
     read_health_config(settings.health_config)
     _require_free(port)
     with running(settings) as deployment:
-        print("Migrating the database", file=sys.stderr, flush=True)
-        migrate(deployment.database)
+        bring_up_to_date(deployment)
         prepare_dagster(deployment)
         source = configured_source(settings)
-        if _is_empty(deployment):
+        if _is_empty(deployment, source.settings.tenant_id):
             print("Loading the source and computing the scores", file=sys.stderr, flush=True)
             run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=None, verbose=False)
             document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)
@@ -47,9 +46,11 @@ def serve(settings: Settings, *, port: int) -> None:
         _run_dagster(port)
 
 
-def _is_empty(deployment: Deployment) -> bool:
+def _is_empty(deployment: Deployment, tenant_id: str) -> bool:
     with deployment.database.engine.connect() as connection:
-        return not connection.execute(sa.text("SELECT EXISTS (SELECT FROM raw.dossiers)")).scalar_one()
+        return not connection.execute(
+            sa.text("SELECT EXISTS (SELECT FROM raw.dossiers WHERE tenant_id = :tenant_id)"), {"tenant_id": tenant_id}
+        ).scalar_one()
 
 
 def _require_free(port: int) -> None:

@@ -107,6 +107,7 @@ def refresh_in_transaction(
     ).all()
     engagement_stats = execute(connection, PACKAGE, "write_engagement_stats")
     commitment_stats = execute(connection, PACKAGE, "write_commitment_stats")
+    execute(connection, PACKAGE, "remove_vanished", {"full": full, "tenant_id": tenant_id})
     connection.exec_driver_sql("DROP TABLE dossiers.refresh_keys, dossiers.refreshed")
     return RefreshResult(
         refreshed=sum(row.refreshed for row in tenants),

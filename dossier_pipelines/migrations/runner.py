@@ -139,9 +139,11 @@ def restore(database: Database, file: Path) -> None:
     if f" TABLE {VERSION_TABLE_SCHEMA} alembic_version " not in content.stdout:
         raise UserError(f"{file} is no backup of this project; nothing was changed.")
     _require_no_views_of_others(database)
-    begin = "SET client_min_messages = warning;\nBEGIN;\n" + "".join(
-        f"DROP SCHEMA IF EXISTS {schema} CASCADE;\n" for schema in SCHEMAS
-    )
+    begin = [
+        "SET client_min_messages = warning;",
+        "BEGIN;",
+        *(f"DROP SCHEMA IF EXISTS {schema} CASCADE;" for schema in SCHEMAS),
+    ]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as said,
         tempfile.TemporaryFile("w+", encoding="utf-8") as answered,
@@ -162,7 +164,7 @@ def restore(database: Database, file: Path) -> None:
         assert writer.stdin is not None  # noqa: S101
         # psql ends by itself at the first error. Without the last line nothing is committed.
         with contextlib.suppress(BrokenPipeError), writer.stdin:
-            writer.stdin.write(begin.encode())
+            writer.stdin.write("\n".join([*begin, ""]).encode())
             for line in reader.stdout:
                 if line == NOT_BEFORE_17:
                     break

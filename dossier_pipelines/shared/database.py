@@ -48,11 +48,13 @@ def database_url(url: str, *, driver: str = OWN_DRIVER, database: str | None = N
     try:
         parsed = make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        # Without the cause: it quotes a piece of the URL, and that may be one of the password.
+        parsed = None
+    # The error itself is not shown: it quotes a piece of the URL, and that may be one of the password.
+    if parsed is None or "@" in (parsed.host or ""):
         raise DatabaseUnavailableError(
-            "DOSSIER_DATABASE_URL cannot be read. Write it like postgresql://user:password@host:5432/dossier; "
-            "in a password, write @ as %40, / as %2F and : as %3A."
-        ) from None
+            "DOSSIER_DATABASE_URL cannot be read. Write it like postgresql://user:password@host:5432/dossier, and an @ "
+            "in the password as %40."
+        )
     # Some hosts call it postgres://.
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise DatabaseUnavailableError(
@@ -173,7 +175,7 @@ def create_missing_database(url: URL) -> None:
         with maintenance.connect() as connection:
             quoted = connection.dialect.identifier_preparer.quote_identifier(name)
             try:
-                connection.execute(sa.text(f"CREATE DATABASE {quoted}".replace(":", r"\:")))
+                connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
             except DBAPIError as error:
                 # 42P04 and 23505: a second process of ours made it in the same moment.
                 if sqlstate(error) not in {"42P04", "23505"}:

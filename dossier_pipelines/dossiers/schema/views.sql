@@ -10,8 +10,8 @@ SELECT
     s.overall_score - s.previous_score AS score_change, s.changed_at, s.factors,
     s.as_of, s.calculated_at, s.settings_version,
     -- Where the tenant's clock stands still a score does not age.
-    floor(extract(epoch FROM CASE WHEN t.clock_at IS NULL THEN now() - s.calculated_at ELSE t.clock_at - s.as_of END)
-        / 60)::integer AS score_age_minutes,
+    floor(extract(epoch FROM CASE WHEN t.clock_at IS NULL THEN greatest(now(), s.calculated_at) - s.calculated_at
+        ELSE t.clock_at - s.as_of END) / 60)::integer AS score_age_minutes,
     (SELECT count(*) FROM raw.documents AS f WHERE f.tenant_id = d.tenant_id AND f.dossier_id = d.id) AS document_count
 FROM raw.dossiers AS d
 JOIN platform.tenants AS t ON t.tenant_id = d.tenant_id
@@ -34,4 +34,4 @@ LEFT JOIN dossiers.health_scores AS s ON s.tenant_id = d.tenant_id AND s.dossier
 CROSS JOIN LATERAL (VALUES
     ('region', d.region), ('bloc', d.bloc), ('classification', d.classification), ('type', d.type)
 ) AS g (grouping, value)
-GROUP BY d.tenant_id, g.grouping, g.value;
+GROUP BY d.tenant_id, g.grouping, coalesce(g.value, 'not given');

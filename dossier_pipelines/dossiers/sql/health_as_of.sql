@@ -122,5 +122,5 @@ SELECT
             format('needs %s commitment%s, found %s', min_commitments,
                 CASE WHEN min_commitments = 1 THEN '' ELSE 's' END, total) END
     ) END AS insufficient_reason,
-    stale_at, as_of, today, stale, engagement_ids, commitment_ids
+    stale_at, as_of, today, stale, year_start, retyped, engagements_before, commitments_before
 FROM scored

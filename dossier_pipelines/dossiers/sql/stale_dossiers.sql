@@ -5,7 +5,12 @@
 -- In full mode every other dossier comes along, not stale, so that a difference found there is drift.
 -- A day is 24 hours in every window.
 WITH moment AS (
-    SELECT t.tenant_id, m.as_of, d.today, CAST(d.today + 1 AS timestamp) AT TIME ZONE t.timezone AS midnight,
+    SELECT t.tenant_id, m.as_of, d.today,
+        -- Where clocks change at midnight it comes twice, or not at all: the first moment of the new day counts.
+        least(
+            CAST(d.today + 1 AS timestamp) AT TIME ZONE t.timezone,
+            (CAST(d.today + 1 AS timestamp) - interval '1 hour') AT TIME ZONE t.timezone + interval '1 hour'
+        ) AS midnight,
         coalesce(latest.settings_version <> :version OR latest.as_of > m.as_of, false) AS all_stale
     FROM platform.tenants AS t
     CROSS JOIN LATERAL (
@@ -21,7 +26,7 @@ WITH moment AS (
 taken AS (
     DELETE FROM platform.stale_marks AS s USING moment AS m
     WHERE s.consumer = 'dossiers.health' AND s.tenant_id = m.tenant_id
-    RETURNING s.tenant_id, s.dossier_id, s.entity, s.record_ids
+    RETURNING s.tenant_id, s.dossier_id, s.entity, s.record_ids, s.marked_at
 ),
 stale AS (
     SELECT t.tenant_id, t.dossier_id FROM taken AS t
@@ -33,15 +38,22 @@ stale AS (
     JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id
     WHERE m.all_stale
 ),
--- Which records a change came from is only asked where there is a score to compare with.
+-- Which records a change came from is only asked where there is a score to compare with. Of several marks of one
+-- record the first says what it was then.
 records AS (
-    SELECT t.tenant_id, t.dossier_id,
-        array_agg(r.id) FILTER (WHERE t.entity = 'engagements') AS engagement_ids,
-        array_agg(r.id) FILTER (WHERE t.entity = 'commitments') AS commitment_ids
-    FROM taken AS t
-    JOIN dossiers.health_scores AS s ON s.tenant_id = t.tenant_id AND s.dossier_id = t.dossier_id
-    CROSS JOIN LATERAL unnest(t.record_ids) AS r (id)
-    GROUP BY t.tenant_id, t.dossier_id
+    SELECT f.tenant_id, f.dossier_id,
+        coalesce(bool_or(f.entity = 'dossiers retyped'), false) AS retyped,
+        jsonb_object_agg(f.id, split_part(f.entity, ' ', 2)) FILTER (WHERE f.entity LIKE 'engagements %') AS engagements,
+        jsonb_object_agg(f.id, split_part(f.entity, ' ', 2)) FILTER (WHERE f.entity LIKE 'commitments %') AS commitments
+    FROM (
+        SELECT DISTINCT ON (t.tenant_id, t.dossier_id, split_part(t.entity, ' ', 1), r.id)
+            t.tenant_id, t.dossier_id, t.entity, r.id
+        FROM taken AS t
+        JOIN dossiers.health_scores AS s ON s.tenant_id = t.tenant_id AND s.dossier_id = t.dossier_id
+        CROSS JOIN LATERAL unnest(t.record_ids) AS r (id)
+        ORDER BY t.tenant_id, t.dossier_id, split_part(t.entity, ' ', 1), r.id, t.marked_at
+    ) AS f
+    GROUP BY f.tenant_id, f.dossier_id
 ),
 wanted AS (
     SELECT s.tenant_id, s.dossier_id, true AS stale FROM stale AS s
@@ -53,11 +65,12 @@ wanted AS (
 )
 INSERT INTO dossiers.refresh_keys
 SELECT
-    row_number() OVER (), d.tenant_id, d.id,
-    CASE WHEN d.type = ANY (CAST(:settings_types AS text[])) THEN d.type ELSE '*' END,
+    row_number() OVER (), w.tenant_id, w.dossier_id,
+    CASE WHEN d.id IS NULL THEN NULL WHEN d.type = ANY (CAST(:settings_types AS text[])) THEN d.type ELSE '*' END,
     m.as_of, m.as_of + interval '60 minutes', m.as_of - 365 * interval '24 hours',
-    m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, r.engagement_ids, r.commitment_ids
+    m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, coalesce(r.retyped, false),
+    r.engagements, r.commitments
 FROM wanted AS w
-JOIN raw.dossiers AS d ON d.tenant_id = w.tenant_id AND d.id = w.dossier_id
+LEFT JOIN raw.dossiers AS d ON d.tenant_id = w.tenant_id AND d.id = w.dossier_id
 JOIN moment AS m ON m.tenant_id = w.tenant_id
 LEFT JOIN records AS r ON r.tenant_id = w.tenant_id AND r.dossier_id = w.dossier_id
