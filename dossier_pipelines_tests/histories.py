@@ -226,7 +226,8 @@ class Records:
 
 # --- made-up histories ------------------------------------------------------------------------------------------
 
-# Midnights that do not exist (Cairo) or come twice (Havana), both ends of the world, and no change of clocks at all.
+# Midnights that do not exist (Cairo), come twice (Havana) or at once after 23:00 (Nuuk), both ends of the world, and
+# no change of clocks at all.
 ZONES: Final = (
     "Asia/Riyadh",
     "America/New_York",
@@ -235,6 +236,7 @@ ZONES: Final = (
     "Europe/Brussels",
     "Africa/Cairo",
     "America/Havana",
+    "America/Nuuk",
     "UTC",
 )
 # Days around which clocks change in one zone or another, and the leap day.
@@ -243,8 +245,10 @@ NOTABLE_DAYS: Final = (
     date(2024, 2, 29),
     date(2024, 12, 31),
     date(2025, 3, 9),
+    date(2025, 3, 29),
     date(2025, 3, 30),
     date(2025, 4, 24),
+    date(2025, 10, 25),
     date(2025, 10, 30),
     date(2025, 11, 1),
     date(2025, 11, 2),
@@ -266,7 +270,8 @@ SMALL_SHIFTS: Final = (
 STATEMENTS: Final = {
     "add_dossiers": """
         INSERT INTO raw.dossiers (tenant_id, id, name, type)
-        SELECT :tenant_id, id, 'A dossier', type FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[])) AS n (id, type)
+        SELECT :tenant_id, id, 'A dossier', type
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[])) AS n (id, type)
     """,
     "change_type": "UPDATE raw.dossiers SET type = :type WHERE tenant_id = :tenant_id AND id = ANY (:ids)",
     "rename": "UPDATE raw.dossiers SET name = 'Renamed' WHERE tenant_id = :tenant_id AND id = ANY (:ids)",
@@ -293,9 +298,9 @@ STATEMENTS: Final = {
         INSERT INTO raw.commitments (
             tenant_id, id, dossier_id, status, due_date, created_at, completed_at, cancelled_at
         )
-        SELECT :tenant_id, n.* FROM unnest(CAST(:ids AS uuid[]), CAST(:dossier_ids AS uuid[]), CAST(:statuses AS text[]),
-            CAST(:due AS date[]), CAST(:created AS timestamptz[]), CAST(:completed AS timestamptz[]),
-            CAST(:cancelled AS timestamptz[])) AS n
+        SELECT :tenant_id, n.* FROM unnest(CAST(:ids AS uuid[]), CAST(:dossier_ids AS uuid[]),
+            CAST(:statuses AS text[]), CAST(:due AS date[]), CAST(:created AS timestamptz[]),
+            CAST(:completed AS timestamptz[]), CAST(:cancelled AS timestamptz[])) AS n
         ON CONFLICT (tenant_id, id) DO UPDATE SET dossier_id = excluded.dossier_id, status = excluded.status,
             due_date = excluded.due_date, created_at = excluded.created_at, completed_at = excluded.completed_at,
             cancelled_at = excluded.cancelled_at
@@ -358,8 +363,9 @@ class History:
             if self.random.random() < 0.5
             else date(2024, 1, 1) + self.random.randrange(700) * DAY
         )
-        local = datetime(day.year, day.month, day.day, self.random.choice((0, 12, 22, 23)), self.random.randrange(60))
-        self.clock = local.replace(tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
+        hour, minute = self.random.choice((0, 12, 22, 23)), self.random.randrange(60)
+        local = datetime(day.year, day.month, day.day, hour, minute, tzinfo=ZoneInfo(self.zone))
+        self.clock = local.astimezone(UTC)
         self.dossiers: list[uuid.UUID] = []
         self.engagements: dict[uuid.UUID, datetime] = {}
         self.commitments: dict[uuid.UUID, _Promise] = {}
@@ -409,7 +415,7 @@ class History:
         elif chosen in _NEED and not getattr(self, _NEED[chosen]):
             chosen = f"write_{_NEED[chosen]}"
         parameters = {"tenant_id": self.tenant_id, **getattr(self, f"_{chosen}")()}
-        self.log.append(f"{chosen} {({name: value for name, value in parameters.items() if name != 'tenant_id'})}")
+        self.log.append(f"{chosen} { ({name: value for name, value in parameters.items() if name != 'tenant_id'}) }")
         return Operation(chosen, parameters)
 
     def _add_dossiers(self) -> dict[str, Any]:

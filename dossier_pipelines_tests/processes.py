@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
+
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 
 T = TypeVar("T")
 
@@ -19,6 +22,18 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(sys.executable).with_name("dossier-pipelines")
 # Far above what anything takes here: it bounds a test that hangs, and measures nothing.
 PATIENCE_SECONDS = 120.0
+
+# What another process does with the server of argv[1]: it holds it until it is told to go, or killed.
+HOLD = """
+import sys
+from pathlib import Path
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
+server = EmbeddedPostgres(Path(sys.argv[1]))
+server.start()
+print("holds", flush=True)
+sys.stdin.readline()
+server.release()
+"""
 
 
 def wait_until(condition: Callable[[], T], what: str) -> T:
@@ -38,18 +53,18 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**inherited, **(settings or {})}
 
 
-def start(*arguments: str, folder: Path = CHECKOUT, settings: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start `dossier-pipelines` as a terminal does: in a process group of its own."""
-    return subprocess.Popen(
-        [str(PROGRAM), *arguments],
-        cwd=folder,
-        env=environment(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(*arguments: str, log: Path, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `dossier-pipelines` as a terminal does, in a process group of its own; what it says goes to ``log``."""
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            [str(PROGRAM), *arguments],
+            cwd=CHECKOUT,
+            env=environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def call(
@@ -90,3 +105,26 @@ def family(pid: int) -> list[psutil.Process]:
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Return those that still run; one that only waits to be reaped does not."""
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def another_user(
+    directory: Path, settings: Mapping[str, str] | None = None, *, killed: bool = False
+) -> Iterator[EmbeddedPostgres]:
+    """Let another process hold the embedded server of ``directory``; at the end it lets go, or is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(directory)],
+        cwd=CHECKOUT,
+        env=environment(settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        yield EmbeddedPostgres(directory)
+    finally:
+        if killed:
+            process.kill()
+        process.communicate("go\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,8 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
 def _root_cause(error: SerializableErrorInfo) -> str:
     while error.cause is not None:
         error = error.cause
-    return error.message.strip().removeprefix(f"{error.cls_name}: ")
+    # The message begins with the class, its module before it unless it is a built-in one.
+    return re.sub(rf"^([\w.]+\.)?{re.escape(error.cls_name or '')}: ", "", error.message.strip())
 
 
 def result_document(database: Database, *, tenant_id: str, run_id: str) -> dict[str, Any]:

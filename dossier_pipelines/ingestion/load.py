@@ -333,9 +333,7 @@ class _Load:
                 "If it is meant, set DOSSIER_ALLOW_EMPTY=true."
             )
         if not self.entity.optional:
-            raise SourceError(
-                f"{self.rows.label} holds no rows, only its names. If it is meant, set DOSSIER_ALLOW_EMPTY=true."
-            )
+            raise SourceError(f"{self.rows.label} holds no rows. If it is meant, set DOSSIER_ALLOW_EMPTY=true.")
 
     def _refusal(self, counts: _Counts) -> str | None:
         """Return why nothing may be merged, or None."""
@@ -347,7 +345,7 @@ class _Load:
                 f"{ceiling:.0%} that DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
                 "ingestion.rejected_rows holds each with its reason."
             )
-        if not self.settings.full_refresh:
+        if not self._removes_vanished():
             return None
         found = self._execute(merge.vanished_count_statement(self.entity, self.tables)).one()
         ceiling = self.settings.max_removed_share
@@ -358,11 +356,17 @@ class _Load:
             )
         return None
 
+    def _removes_vanished(self) -> bool:
+        """Any record may be the one behind a row whose id cannot be read; then none counts as vanished."""
+        if not self.settings.full_refresh or self.rows.malformed:
+            return False
+        return not self._execute(merge.unidentified_statement(self.tables)).scalar_one()
+
     def _merge(self, updated: int) -> tuple[int, int]:
         """Return how many rows were inserted and removed."""
         written = self._execute(merge.merge_statement(self.entity, self.tables, updating=updated > 0)).rowcount
         removed = self._execute(merge.tombstones_statement(self.entity, self.tables)).rowcount
-        if self.settings.full_refresh:
+        if self._removes_vanished():
             removed += self._execute(merge.vanished_statement(self.entity, self.tables)).rowcount
         return written - updated, removed
 

@@ -83,7 +83,8 @@ def read_mapping(path: Path | None, entities: MappingType[str, Entity]) -> Sourc
     if path is None:
         return SourceMapping()
     raw = _parse(path)
-    unknown = sorted(set(raw) - set(entities))
+    # In YAML a name may be a number or a date.
+    unknown = sorted(set(raw) - set(entities), key=str)
     if unknown:
         raise MappingError(f"{path}: there is no entity {unknown[0]!r}. The entities are {', '.join(entities)}.")
     mappings: dict[str, EntityMapping] = {}
@@ -116,8 +117,10 @@ def _parse(path: Path) -> dict[str, Any]:
 
             try:
                 content = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise MappingError(f"The mapping file {path} is no valid YAML: {error}.") from error
+            # ValueError: something like 2020-02-31, which looks like a date and is none.
+            except (yaml.YAMLError, ValueError) as error:
+                said = " ".join(str(error).split())
+                raise MappingError(f"The mapping file {path} is no valid YAML: {said}.") from error
         case _:
             raise MappingError(f"The mapping file {path} must end in .toml, .yaml or .yml.")
     if not isinstance(content, dict):

@@ -83,7 +83,7 @@ class StagedColumns:
         """Return the SQL of the row as the source gave it, as JSON."""
         if self.header is None:
             return "CASE WHEN pg_input_is_valid(c1, 'jsonb') THEN CAST(c1 AS jsonb) ELSE to_jsonb(c1) END"
-        values = ", ".join(f"c{index}" for index in range(1, self.width + 1))
+        values = ", ".join(f"NULLIF(c{index}, '')" for index in range(1, self.width + 1))
         return f"jsonb_object({bound.bind(list(self.header), 'text[]')}, ARRAY[{values}])"
 
     def extra(self, known: set[str], bound: Bound) -> str:
@@ -104,7 +104,7 @@ class StagedColumns:
 def _text_of(column: str, kind: Kind, mapping: EntityMapping, staged: StagedColumns, bound: Bound) -> str:
     """Return the SQL of the text that the source gives for our column; blank is null."""
     if column in mapping.constants:
-        return bound.bind(mapping.constants[column], "text")
+        return f"NULLIF({bound.bind(mapping.constants[column], 'text')}, '')"
     found = [staged.text(name, bound) for name in mapping.source_columns(column)]
     parts = [f"NULLIF(btrim({sql}, {BLANKS}), '')" for sql in found if sql is not None]
     if not parts:
@@ -119,7 +119,7 @@ def _text_of(column: str, kind: Kind, mapping: EntityMapping, staged: StagedColu
         text = f"NULLIF(concat_ws(' ', {', '.join(parts)}), '')"
     if column in mapping.values:
         translations = bound.bind(json.dumps(mapping.values[column]), "jsonb")
-        text = f"coalesce({translations} ->> ({text}), {text})"
+        text = f"NULLIF(coalesce({translations} ->> ({text}), {text}), '')"
     return text
 
 
@@ -329,6 +329,11 @@ DELETE FROM {target(entity)} AS loaded USING {tables.checked} AS checked
 WHERE checked.removed AND checked.problem IS NULL AND loaded.tenant_id = :tenant_id AND loaded.id = checked.id"""
 
 
+def unidentified_statement(tables: WorkingTables) -> str:
+    """Ask whether some row has no id that could be read."""
+    return f"SELECT EXISTS (SELECT FROM {tables.checked} WHERE id IS NULL)"
+
+
 def vanished_count_statement(entity: Entity, tables: WorkingTables) -> str:
     """Count the loaded records, and of them those that the source no longer has."""
     return f"""
@@ -347,7 +352,7 @@ DELETE FROM {target(entity)} AS loaded WHERE loaded.tenant_id = :tenant_id
 def reasons_statement(tables: WorkingTables) -> str:
     """Count the reasons without the values in them: a value can be personal, what is wrong with a column is not."""
     return f"""
-SELECT regexp_replace(problem, '''[^;]*'' ', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
+SELECT regexp_replace(problem, 'E?''([^'']|'''')*'' ', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
 WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"""
 
 

@@ -6,9 +6,14 @@ Nothing here reads the clock: the moment of a calculation is an argument (archit
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dossier_pipelines.shared.failures import SettingError, UserError
+
+# Outside of these a year is a slip of the pen, and what is computed from it leaves the range of a date.
+FIRST_YEAR: Final = 1900
+LAST_YEAR: Final = 2199
 
 
 def zone(name: str, *, setting: str) -> ZoneInfo:
@@ -33,4 +38,6 @@ def parse_moment(text: str, *, timezone: ZoneInfo, argument: str) -> datetime:
             f"{argument} is {text!r}, which is no ISO 8601 date or time. "
             "Write it like 2020-04-29, 2020-04-29T12:00:00+03:00 or 2020-04-29T09:00:00Z."
         ) from error
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise UserError(f"{argument} is {text!r}; the year must lie between {FIRST_YEAR} and {LAST_YEAR}.")
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone)

@@ -77,14 +77,14 @@ def describe_database_error(error: DBAPIError, *, place: str) -> str:
 
     The statement and its parameters are left out: parameters can hold personal data.
     """
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
     original = error.orig
     code = sqlstate(error)
     said = str(original).strip().splitlines()[0] if original else "no message"
     advice = ADVICE_BY_SQLSTATE.get(code or "")
-    if code is None:
-        advice = (
-            "The server refused us. Check the user and the database in DOSSIER_DATABASE_URL."
-            if "FATAL:" in said
-            else "The server cannot be reached. Check that it runs and that DOSSIER_DATABASE_URL names it."
-        )
+    if code is None and "FATAL:" in said:
+        advice = "The server refused us. Check the user and the database in DOSSIER_DATABASE_URL."
+    elif code is None and isinstance(error, OperationalError | InterfaceError):
+        advice = "The server cannot be reached. Check that it runs and that DOSSIER_DATABASE_URL names it."
     return f"{place}: the database said: {said}{f' (SQLSTATE {code})' if code else ''}. {advice or ''}".strip()

@@ -22,19 +22,7 @@ import pytest
 
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres, binary
 from dossier_pipelines.shared.failures import DatabaseUnavailableError
-from dossier_pipelines_tests.processes import CHECKOUT, alive, environment, family, wait_until
-
-# What another process does with the server of argv[1]: it holds it until it is killed, or told to go.
-HOLD = """
-import sys
-from pathlib import Path
-from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
-server = EmbeddedPostgres(Path(sys.argv[1]))
-server.start()
-print("holds", flush=True)
-sys.stdin.readline()
-server.release()
-"""
+from dossier_pipelines_tests.processes import CHECKOUT, HOLD, alive, another_user, environment, family, wait_until
 
 
 @pytest.fixture
@@ -72,26 +60,6 @@ def is_locked(file: Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-@contextlib.contextmanager
-def another_user(directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the server."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(directory)],
-        cwd=CHECKOUT,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "holds\n"
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextlib.contextmanager
@@ -143,12 +111,10 @@ def test_starting_twice_and_releasing_twice_is_harmless(directory: Path) -> None
 
 
 def test_processes_share_the_server_and_the_last_stops_it(directory: Path) -> None:
-    with another_user(directory) as process:
-        with used(directory) as server:
+    with another_user(directory) as server:
+        with used(directory):
             pass
         assert answers(server)
-        process.communicate("go\n")
-        assert process.returncode == 0
     assert not answers(server)
 
 
@@ -164,10 +130,8 @@ def test_processes_that_start_at_once_end_up_on_one_server(directory: Path) -> N
 
 
 def test_a_killed_user_leaves_no_lock_and_the_next_one_stops_the_server(directory: Path) -> None:
-    with another_user(directory) as process:
-        process.kill()
-        process.wait()
-    server = EmbeddedPostgres(directory)
+    with another_user(directory, killed=True) as server:
+        pass
     assert answers(server)
     with used(directory):
         assert answers(server)

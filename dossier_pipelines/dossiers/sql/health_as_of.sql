@@ -93,6 +93,8 @@ statistic AS (
                 WHEN k.as_of < u.recent_until THEN u.recent_until
                 WHEN k.as_of < u.distant_until THEN u.distant_until END AS next_step
     ) AS r
+    -- A dossier that is gone has none.
+    WHERE k.settings_type IS NOT NULL
 ),
 scored AS (
     SELECT t.*,

@@ -3,7 +3,7 @@
 -- Grain: one row per dossier that is gone. An anti-join of the keys with dossiers_pkey.
 WITH derived AS (
     SELECT k.tenant_id, k.dossier_id FROM dossiers.refresh_keys AS k
-    UNION
+    UNION ALL
     SELECT a.tenant_id, a.dossier_id FROM (
         SELECT s.tenant_id, s.dossier_id FROM dossiers.health_scores AS s
         UNION ALL SELECT s.tenant_id, s.dossier_id FROM dossiers.engagement_stats AS s

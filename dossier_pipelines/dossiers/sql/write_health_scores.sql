@@ -101,8 +101,12 @@ explained AS (
             SELECT CAST(b.id AS uuid) AS id, b.was, e.occurred_at,
                 coalesce(e.occurred_at BETWEEN m.year_start AND m.as_of, false) AS counts
             FROM jsonb_each_text(m.engagements_before) AS b (id, was)
-            LEFT JOIN raw.engagements AS e
-                ON e.tenant_id = m.tenant_id AND e.dossier_id = m.dossier_id AND e.id = CAST(b.id AS uuid)
+            -- LIMIT makes it a probe of the primary key per changed record; a join would read all of the dossier's.
+            LEFT JOIN LATERAL (
+                SELECT r.occurred_at FROM raw.engagements AS r
+                WHERE r.tenant_id = m.tenant_id AND r.id = CAST(b.id AS uuid) AND r.dossier_id = m.dossier_id
+                LIMIT 1
+            ) AS e ON true
             UNION ALL
             SELECT e.id, s.was, e.occurred_at, s.was = 'new'
             FROM raw.engagements AS e
@@ -157,7 +161,7 @@ explained AS (
             NULL
         WHERE m.recency <> m.old_recency AND rest.days IS DISTINCT FROM rest.old_days
         UNION ALL
-        SELECT 11, 'type', 1, 'the dossier has another type, with settings of its own', NULL WHERE m.retyped
+        SELECT 11, 'type', 1, 'the type of the dossier changed, and with it its settings', NULL WHERE m.retyped
         UNION ALL
         SELECT 12, 'settings', 1, 'the scoring settings changed', NULL WHERE m.old_version <> :version
         UNION ALL

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import methodcaller
@@ -49,11 +50,9 @@ class FolderSource(Source):
             return
         try:
             with _open_binary(path) as handle:
-                before = path.stat()
-                rows: Rows = JsonLines(path, handle) if ".csv" not in path.suffixes else CsvRows(path, handle)
-                yield rows
-                _require_untouched(path, before)
-        except (OSError, EOFError, gzip.BadGzipFile) as error:
+                blocks = _whole_file(path, handle)
+                yield CsvRows(path.name, blocks) if ".csv" in path.suffixes else JsonLines(path.name, blocks)
+        except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{path.name}: reading failed: {error}. Nothing of it was loaded.") from error
 
     def _find(self, entity: Entity, mapping: EntityMapping) -> Path | None:
@@ -85,8 +84,13 @@ def _open_binary(path: Path) -> BinaryIO:
     return path.open("rb", buffering=BLOCK_BYTES)
 
 
-def _require_untouched(path: Path, before: os.stat_result) -> None:
-    """Raise SourceError when the file was replaced, cut or removed while it was read."""
+def _whole_file(path: Path, handle: BinaryIO) -> Iterator[bytes]:
+    """Yield blocks of whole lines.
+
+    Raises SourceError at the end, while nothing is merged yet, when the file was replaced, cut or removed meanwhile.
+    """
+    before = os.fstat(handle.fileno())
+    yield from blocks_of_lines(path.name, handle)
     try:
         after = path.stat()
     except FileNotFoundError as error:
@@ -99,14 +103,20 @@ def _require_untouched(path: Path, before: os.stat_result) -> None:
         )
 
 
-def _blocks_of_lines(handle: BinaryIO) -> Iterator[bytes]:
+def blocks_of_lines(label: str, handle: BinaryIO) -> Iterator[bytes]:
     """Yield blocks that end at a line's end; the last line gets a line feed."""
     while block := handle.read(BLOCK_BYTES):
         if not block.endswith(b"\n"):
-            block += handle.readline(LONGEST_RECORD_BYTES)
-            if not block.endswith(b"\n"):
-                block += b"\n"
+            rest = handle.readline(LONGEST_RECORD_BYTES)
+            if len(rest) == LONGEST_RECORD_BYTES and not rest.endswith(b"\n"):
+                raise SourceError(f"{label}: a line is longer than 16 MiB. Is it a text file with line feeds?")
+            block += rest if rest.endswith(b"\n") else rest + b"\n"
         yield block
+
+
+def _require_utf8(label: str, first: bytes) -> None:
+    if first.startswith(UTF16_BOMS) or b"\0" in first[:4]:
+        raise SourceError(f"{label} is in UTF-16. Save it as UTF-8 and run again.")
 
 
 class CsvRows(Rows):
@@ -114,12 +124,11 @@ class CsvRows(Rows):
 
     row_offset = 1
 
-    def __init__(self, path: Path, handle: BinaryIO) -> None:
-        """Read the header of ``path``; raise SourceError when it cannot be one."""
+    def __init__(self, label: str, blocks: Iterator[bytes]) -> None:
+        """Read the header; raise SourceError when it cannot be one."""
         super().__init__()
-        self.label = path.name
-        self._handle = handle
-        self._blocks = _blocks_of_lines(handle)
+        self.label = label
+        self._blocks = blocks
         self._pushed_back: list[bytes] = []
         csv.field_size_limit(LONGEST_RECORD_BYTES)
         self.staged = StagedColumns(header=self._read_header())
@@ -128,8 +137,7 @@ class CsvRows(Rows):
 
     def _read_header(self) -> tuple[str, ...]:
         first = next(self._blocks, b"")
-        if first.startswith(UTF16_BOMS):
-            raise SourceError(f"{self.label} is in UTF-16. Save it as UTF-8 and run again.")
+        _require_utf8(self.label, first)
         first = first.removeprefix(UTF8_BOM)
         if not first.strip():
             raise SourceError(f"{self.label} is empty: not even a header. Nothing was loaded from it.")
@@ -141,7 +149,10 @@ class CsvRows(Rows):
                 pulled.append(line)
                 yield line.decode("utf-8", "replace")
 
-        header = tuple(name.strip() for name in next(csv.reader(text_lines())))
+        try:
+            header = tuple(name.strip() for name in next(csv.reader(text_lines(), strict=True)))
+        except csv.Error as error:
+            raise SourceError(f"{self.label}: the header cannot be split into columns: {error}.") from error
         rest = first[sum(map(len, pulled)) :]
         if rest:
             self._pushed_back.append(rest)
@@ -163,15 +174,15 @@ class CsvRows(Rows):
     def blocks(self) -> Iterator[bytes]:
         """Yield the rows; plain blocks pass untouched."""
         while (block := self._next_block()) is not None:
-            if b"\r" in block:
-                block = block.replace(b"\r\n", b"\n")
-            lines = block.split(b"\n")
+            plain = block.replace(b"\r\n", b"\n") if b"\r" in block else block
+            lines = plain.split(b"\n")
             lines.pop()
-            if self._is_plain(block, lines):
+            if self._is_plain(plain, lines):
                 self.count += len(lines)
-                yield block
+                yield plain
             else:
-                yield from self._with_care(lines)
+                # Line ends are kept: within quotes they belong to the value.
+                yield from self._with_care(block.splitlines(keepends=True))
 
     def _is_plain(self, block: bytes, lines: list[bytes]) -> bool:
         if b'"' in block or b"\0" in block or b"\r" in block or self._separators == 0:
@@ -188,9 +199,8 @@ class CsvRows(Rows):
     def _with_care(self, lines: list[bytes]) -> Iterator[bytes]:
         """Yield the rows of ``lines`` parsed and written again; what cannot be parsed is set aside."""
         out = io.StringIO()
-        writer = csv.writer(
-            out, lineterminator="\n", quoting=csv.QUOTE_ALL if self._separators == 0 else csv.QUOTE_MINIMAL
-        )
+        # Python 3.11 leaves a carriage return unquoted where a line ends with a line feed, and COPY refuses it.
+        writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
         waiting = list(reversed(lines))
         while waiting:
             if not waiting[-1].strip():
@@ -209,7 +219,7 @@ class CsvRows(Rows):
             if problem is None:
                 writer.writerow(fields)
             else:
-                self.set_aside(problem, b"\n".join(taken))
+                self.set_aside(problem, b"".join(taken).rstrip(b"\r\n"))
                 out.write(self._null_row.decode())
             if out.tell() >= BLOCK_BYTES:
                 yield out.getvalue().encode("utf-8")
@@ -225,16 +235,14 @@ class CsvRows(Rows):
                 block = self._next_block()
                 if block is None:
                     return
-                more = block.replace(b"\r\n", b"\n").split(b"\n")
-                more.pop()
-                waiting.extend(reversed(more))
+                waiting.extend(reversed(block.splitlines(keepends=True)))
                 continue
             line = waiting.pop()
             taken.append(line)
             size += len(line)
             if size > LONGEST_RECORD_BYTES:
                 raise csv.Error("a quote is opened and not closed within 16 MiB")
-            yield line.decode("utf-8", "surrogateescape") + "\n"
+            yield line.decode("utf-8", "surrogateescape")
 
     def _problem(self, fields: list[str]) -> str | None:
         if len(fields) != self._separators + 1:
@@ -253,20 +261,20 @@ class CsvRows(Rows):
 class JsonLines(Rows):
     """The rows of a JSON-lines file: one object a line. PostgreSQL parses them."""
 
-    def __init__(self, path: Path, handle: BinaryIO) -> None:
-        """Read from ``handle``; raise SourceError when the file is empty."""
+    def __init__(self, label: str, blocks: Iterator[bytes]) -> None:
+        """Read the first block; raise SourceError when it is in another encoding."""
         super().__init__()
-        self.label = path.name
+        self.label = label
         self.staged = StagedColumns(header=None)
-        self._blocks = _blocks_of_lines(handle)
-        self._first = next(self._blocks, b"").removeprefix(UTF8_BOM)
-        if not self._first.strip():
-            raise SourceError(f"{self.label} is empty. Nothing was loaded from it.")
+        self._blocks = blocks
+        self._first = next(blocks, b"")
+        _require_utf8(label, self._first)
+        self._first = self._first.removeprefix(UTF8_BOM)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield each line as one quoted CSV column."""
         block: bytes | None = self._first
-        while block is not None:
+        while block:
             if self._is_plain(block):
                 self.count += block.count(b"\n")
                 yield quote_lines(block)
@@ -275,7 +283,7 @@ class JsonLines(Rows):
             block = next(self._blocks, None)
 
     def _is_plain(self, block: bytes) -> bool:
-        if b"\0" in block or b"\n\n" in block or block.startswith(b"\n"):
+        if b"\0" in block:
             return False
         try:
             block.decode("utf-8")
@@ -284,9 +292,7 @@ class JsonLines(Rows):
         return True
 
     def _with_care(self, block: bytes) -> Iterator[bytes]:
-        for line in block.split(b"\n"):
-            if not line.strip():
-                continue
+        for line in block.split(b"\n")[:-1]:
             self.count += 1
             try:
                 line.decode("utf-8")

