@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from dossier_pipelines.ingestion.entity import Entity
-from dossier_pipelines.ingestion.load import LoadResult, load_entity, open_source, register_tenant
+from dossier_pipelines.ingestion.load import LoadResult, load_entity, register_tenant
 from dossier_pipelines.ingestion.mapping import read_mapping
+from dossier_pipelines.ingestion.sources.source import Source
 from dossier_pipelines.sample_data import SAMPLE_AS_OF, SAMPLE_DIRECTORY, SAMPLE_TENANT
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import DEFAULT_TENANT, Settings
+from dossier_pipelines.shared.failures import SourceError
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,21 @@ def configured_source(settings: Settings) -> ConfiguredSource:
     tenant_id = SAMPLE_TENANT if settings.tenant_id == DEFAULT_TENANT else settings.tenant_id
     sample = dataclasses.replace(settings, source=str(SAMPLE_DIRECTORY), mapping=None, tenant_id=tenant_id)
     return ConfiguredSource(sample, clock_at=datetime.fromisoformat(SAMPLE_AS_OF))
+
+
+def open_source(settings: Settings) -> Source:
+    """Return the source that the settings name: a REST API, a database, or a folder."""
+    name = settings.source
+    if name is None:
+        raise SourceError("No source is set. Name a folder or a URL with DOSSIER_SOURCE.")
+    if name.startswith(("http://", "https://")):
+        from dossier_pipelines.ingestion.sources.rest import RestSource
+
+        return RestSource(name, api_key=settings.source_api_key)
+    if "://" in name:
+        from dossier_pipelines.ingestion.sources.sql import SqlSource
+
+        return SqlSource(name, timezone=settings.timezone)
+    from dossier_pipelines.ingestion.sources.files import FolderSource
+
+    return FolderSource(Path(name).expanduser())

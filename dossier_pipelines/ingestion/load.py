@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import available_timezones
 
@@ -66,24 +65,6 @@ class LoadResult:
             "removed": self.removed,
             "rejected": self.rejected,
         }
-
-
-def open_source(settings: Settings) -> Source:
-    """Return the source that the settings name: a REST API, a database, or a folder."""
-    name = settings.source
-    if name is None:
-        raise SourceError("No source is set. Name a folder or a URL with DOSSIER_SOURCE.")
-    if name.startswith(("http://", "https://")):
-        from dossier_pipelines.ingestion.sources.rest import RestSource
-
-        return RestSource(name, api_key=settings.source_api_key)
-    if "://" in name:
-        from dossier_pipelines.ingestion.sources.sql import SqlSource
-
-        return SqlSource(name)
-    from dossier_pipelines.ingestion.sources.files import FolderSource
-
-    return FolderSource(Path(name).expanduser())
 
 
 def register_tenant(database: Database, *, tenant_id: str, timezone: str, clock_at: datetime | None) -> None:

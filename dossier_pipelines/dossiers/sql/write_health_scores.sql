@@ -49,7 +49,7 @@ explained AS (
                 AS net_late,
             count(*) FILTER (WHERE k.late AND NOT k.was_late) AS late,
             count(*) FILTER (WHERE k.was_late AND NOT k.late) AS late_no_more,
-            array_agg(k.id ORDER BY k.was_late IS NULL, k.was_late, k.due_date DESC, k.id)
+            array_agg(k.id ORDER BY coalesce(k.was_late, false), k.was_late IS NULL, k.due_date DESC, k.id)
                 FILTER (WHERE k.late) AS late_ids,
             array_agg(k.id ORDER BY k.was_late IS NULL, k.id)
                 FILTER (WHERE NOT k.late AND k.was_late IS NOT FALSE) AS late_no_more_ids,
@@ -137,7 +137,7 @@ explained AS (
                 'commitment is no longer overdue', 'commitments are no longer overdue', c.late_no_more_ids),
             (3, 'commitments_fulfilled', c.fulfilled + greatest(0, rest.fulfilled),
                 'commitment was fulfilled', 'commitments were fulfilled', c.fulfilled_ids),
-            (4, 'commitments_reopened', c.reopened + greatest(0, -rest.fulfilled),
+            (4, 'commitments_reopened', c.reopened + greatest(0, least(0, rest.commitments) - rest.fulfilled),
                 'commitment is no longer fulfilled', 'commitments are no longer fulfilled', c.reopened_ids),
             (5, 'commitments_added', c.added + greatest(0, rest.commitments),
                 'commitment was added', 'commitments were added', c.added_ids),

@@ -52,12 +52,22 @@ class RestSource(Source):
         self, url: str, *, api_key: str | None, page_rows: int = PAGE_ROWS, longest_wait: float = 30.0
     ) -> None:
         """Prepare to read; nothing is asked yet. ``longest_wait`` bounds the back-off between two tries."""
-        parsed = httpx.URL(url)
-        self.description = str(parsed.copy_with(userinfo=b"", query=None, fragment=None))
-        headers = {"Accept": "application/json"}
-        if api_key:
-            headers |= {"apikey": api_key, "Authorization": f"Bearer {api_key}"}
-        self._client = httpx.Client(base_url=parsed, headers=headers, timeout=TIMEOUT)
+        try:
+            self._url = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise SourceError(f"The source URL cannot be used: {error}. Write it like https://host/rest/v1/.") from None
+        if not self._url.host or self._url.query:
+            raise SourceError(
+                "The source URL needs a host and no query. Write it like https://host/rest/v1/, and put the key into "
+                "DOSSIER_SOURCE_API_KEY."
+            )
+        self.description = str(self._url.copy_with(userinfo=b"", fragment=None))
+        self._headers = {"Accept": "application/json"}
+        if api_key and (key := api_key.strip()):
+            # The HTTP library would name the key in its complaint.
+            if not (key.isascii() and key.isprintable()):
+                raise SourceError("DOSSIER_SOURCE_API_KEY holds a character that an HTTP header cannot hold.")
+            self._headers |= {"apikey": key, "Authorization": f"Bearer {key}"}
         self._page_rows = page_rows
         self._longest_wait = longest_wait
 
@@ -67,37 +77,39 @@ class RestSource(Source):
         path = mapping.source or entity.name
         order = ",".join(f"{column}.asc" for column in mapping.source_columns("id"))
 
-        def page(offset: int) -> list[Any] | None:
-            return self._page(path, {"limit": self._page_rows, "offset": offset, "order": order})
+        with httpx.Client(base_url=self._url, headers=self._headers, timeout=TIMEOUT) as client:
 
-        first = page(0)
-        if first is None:
-            if entity.optional and mapping.source is None:
+            def page(offset: int) -> list[Any] | None:
+                return self._page(client, path, {"limit": self._page_rows, "offset": offset, "order": order})
+
+            first = page(0)
+            if first is not None:
+                yield PagedRows(path, first, page)
+            elif entity.optional and mapping.source is None:
                 yield None
-                return
-            raise SourceError(
-                f"{self.description}: there is no {path} for {entity.name} (404). "
-                "Name the right path in a mapping file."
-            )
-        yield PagedRows(path, first, page)
+            else:
+                raise SourceError(
+                    f"{self.description}: there is no {path} for {entity.name} (404). "
+                    "Name the right path in a mapping file."
+                )
 
-    def _page(self, path: str, query: dict[str, str | int]) -> list[Any] | None:
+    def _page(self, client: httpx.Client, path: str, query: dict[str, str | int]) -> list[Any] | None:
         place = f"{self.description} {path}"
         try:
             for attempt in stamina.retry_context(
                 on=_next_wait, attempts=ATTEMPTS, timeout=600, wait_initial=0.2, wait_max=self._longest_wait
             ):
                 with attempt:
-                    return self._ask(place, path, query)
+                    return self._ask(client, place, path, query)
         except _TryAgainError as error:
             raise SourceError(
                 f"{place}: {error}, in {ATTEMPTS} tries. Nothing of it was loaded; run again when the server is well."
             ) from error
         raise AssertionError("retry_context returns or raises")
 
-    def _ask(self, place: str, path: str, query: dict[str, str | int]) -> list[Any] | None:
+    def _ask(self, client: httpx.Client, place: str, path: str, query: dict[str, str | int]) -> list[Any] | None:
         try:
-            response = self._client.get(path, params=query)
+            response = client.get(path, params=query)
         except httpx.TransportError as error:
             raise _TryAgainError(f"the connection failed ({type(error).__name__}: {error})") from error
         except httpx.HTTPError as error:
@@ -129,7 +141,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "").strip()
     if not value:
         return None
-    if value.isdigit():
+    if value.isdecimal():
         seconds = float(value)
     else:
         try:
@@ -157,4 +169,14 @@ class PagedRows(Rows):
             lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
             self.count += len(rows)
             yield quote_lines(lines.encode("utf-8", "replace"))
-            rows = self._page(self.count)
+            before, rows = rows, self._page(self.count)
+            if rows is None:
+                raise SourceError(
+                    f"{self.label}: after {self.count} rows the server no longer has it (404). Nothing of it was loaded; "
+                    "run again when the server is well."
+                )
+            if rows == before:
+                raise SourceError(
+                    f"{self.label}: the server gives the same page again at offset {self.count}. It must understand "
+                    "limit and offset, as PostgREST does."
+                )

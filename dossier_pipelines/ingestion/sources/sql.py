@@ -10,39 +10,48 @@ from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, make_url
+from psycopg.types.string import TextLoader
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping
 from dossier_pipelines.ingestion.merge import StagedColumns
 from dossier_pipelines.ingestion.sources.source import Rows, Source
-from dossier_pipelines.shared.failures import SourceError, describe_database_error
+from dossier_pipelines.shared.failures import SourceError
+
+if TYPE_CHECKING:
+    import psycopg
 
 ROWS_AT_ONCE: Final = 5_000
+POSTGRESQL: Final = "postgresql+psycopg"
 
 
 class SqlSource(Source):
     """A database of the institution's own."""
 
-    def __init__(self, url: str) -> None:
-        """Prepare to read from ``url``; raise SourceError when no driver can be found for it."""
+    def __init__(self, url: str, *, timezone: str) -> None:
+        """Prepare to read from ``url``; raise SourceError when no driver can be found for it.
+
+        ``timezone``: where a moment of the source falls on a day.
+        """
+        self._timezone = timezone
+        parsed = _parse(url)
+        shown = {name: value for name, value in parsed.query.items() if name in {"host", "port"}}
+        self.description = parsed.set(query=shown).render_as_string(hide_password=True)
         try:
-            parsed = make_url(url)
-            if parsed.drivername == "postgresql":
-                parsed = parsed.set(drivername="postgresql+psycopg")
-            self.description = parsed.render_as_string(hide_password=True)
             # SQLite would make an empty database of a mistyped name.
             if parsed.get_backend_name() == "sqlite" and parsed.database and not Path(parsed.database).is_file():
                 raise SourceError(f"The SQLite database {parsed.database} does not exist.")
             self._engine: Engine = sa.create_engine(parsed)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise SourceError(
-                f"The source URL cannot be used: {error}. Write it like postgresql://user:password@host/database, "
-                "and install the database's Python driver if it is another kind."
+                f"{self.description} cannot be read: {error}. Write the URL like "
+                "postgresql://user:password@host/database, and install the database's Python driver if it is another "
+                "kind."
             ) from error
 
     @contextmanager
@@ -51,19 +60,34 @@ class SqlSource(Source):
         schema, _, name = (mapping.source or entity.name).rpartition(".")
         try:
             with self._engine.connect().execution_options(stream_results=True) as connection:
+                if self._engine.url.drivername == POSTGRESQL:
+                    self._settle_postgresql(connection)
                 columns = self._columns(connection, name, schema or None)
                 if columns is None and entity.optional and mapping.source is None:
                     yield None
                 elif columns is None:
                     raise SourceError(self._missing(connection, entity, name, schema or None))
                 else:
-                    yield TableRows(connection, name, schema or None, columns, mapping.source_columns("id"))
-        except DBAPIError as error:
-            raise SourceError(describe_database_error(error, place=f"Reading {name} of {self.description}")) from error
+                    yield TableRows(
+                        connection,
+                        name,
+                        schema or None,
+                        columns,
+                        key=mapping.source_columns("id"),
+                        description=self.description,
+                    )
         except SQLAlchemyError as error:
-            raise SourceError(f"Reading {name} of {self.description}: {error}.") from error
+            raise _unreadable(name, self.description, error) from error
         finally:
             self._engine.dispose()
+
+    def _settle_postgresql(self, connection: Connection) -> None:
+        for name, value in (("DateStyle", "ISO"), ("TimeZone", self._timezone)):
+            connection.execute(sa.text("SELECT set_config(:name, :value, false)"), {"name": name, "value": value})
+        # Python's dates end at the year 9999 and know no infinity; as text, such a row is set aside like any other.
+        driver = cast("psycopg.Connection", connection.connection.driver_connection)
+        for kind in ("date", "timestamp", "timestamptz"):
+            driver.adapters.register_loader(kind, TextLoader)
 
     def _columns(self, connection: Connection, name: str, schema: str | None) -> tuple[str, ...] | None:
         try:
@@ -84,7 +108,14 @@ class TableRows(Rows):
     """The rows of one table or view, in the order of its key, so that a re-run sees the same order."""
 
     def __init__(
-        self, connection: Connection, name: str, schema: str | None, columns: tuple[str, ...], key: Sequence[str]
+        self,
+        connection: Connection,
+        name: str,
+        schema: str | None,
+        columns: tuple[str, ...],
+        *,
+        key: Sequence[str],
+        description: str,
     ) -> None:
         """Prepare the SELECT; names are quoted by SQLAlchemy."""
         super().__init__()
@@ -94,9 +125,16 @@ class TableRows(Rows):
         order = [table.c[column] for column in key if column in columns]
         self._rows = connection.execution_options(yield_per=ROWS_AT_ONCE)
         self._select = sa.select(table).order_by(*order)
+        self._description = description
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the rows as text; values become text as a CSV export would have them."""
+        try:
+            yield from self._read()
+        except SQLAlchemyError as error:
+            raise _unreadable(self.label, self._description, error) from error
+
+    def _read(self) -> Iterator[bytes]:
         for part in self._rows.execute(self._select).partitions(ROWS_AT_ONCE):
             out = io.StringIO()
             writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -110,6 +148,30 @@ class TableRows(Rows):
             yield out.getvalue().encode("utf-8", "replace")
 
 
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    # Neither the error nor the URL is shown: a password with an @ or a / in it falls apart there.
+    if parsed is None or "@" in (parsed.host or ""):
+        raise SourceError(
+            "The source URL cannot be read. Write it like postgresql://user:password@host/database, and an @ or a / in "
+            "the password as %40 or %2F."
+        )
+    return parsed.set(drivername=POSTGRESQL) if parsed.drivername in {"postgresql", "postgres"} else parsed
+
+
+def _unreadable(name: str, description: str, error: SQLAlchemyError) -> SourceError:
+    """Return what the source's database said, without the statement."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    first_line = next(iter(str(said).strip().splitlines()), "nothing")
+    return SourceError(
+        f"Reading {name} of {description} failed: {first_line}. Nothing of it was loaded; check DOSSIER_SOURCE and run "
+        "again."
+    )
+
+
 def _as_text(value: object) -> str:
     match value:
         case None:
@@ -121,7 +183,7 @@ def _as_text(value: object) -> str:
         case Decimal():
             return format(value, "f")
         case dict() | list():
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False, default=str)
         case bytes() | memoryview():
             return bytes(value).hex()
         case _:
