@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -94,5 +95,8 @@ def _run_dagster(port: int) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        # When it did not end in order, what it started is left in its group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
     if not asked_to_stop:
         raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")

@@ -448,8 +448,12 @@ def ask(port: int, query: str, **variables: Any) -> Any:
     return answer["data"]
 
 
-HERE = '{repositoryLocationName: "dossier_pipelines", repositoryName: "__repository__"}'
-SCHEDULES = f"{{ schedulesOrError(repositorySelector: {HERE}) {{ ... on Schedules {{ results {{ name scheduleState {{ status }} }} }} }} }}"
+SCHEDULES = """
+{
+  schedulesOrError(
+    repositorySelector: {repositoryLocationName: "dossier_pipelines", repositoryName: "__repository__"}
+  ) { ... on Schedules { results { name scheduleState { status } } } }
+}"""
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
 LAUNCH = """
 mutation ($job: String!) {

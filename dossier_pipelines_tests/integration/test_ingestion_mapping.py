@@ -117,13 +117,11 @@ def test_names_values_constants_and_keys_are_translated_in_every_source(
     ann = stable("users", "ann")
     assert rows(
         database, "SELECT name, id, source_key, type, owner_id, extra ->> 'note' FROM raw.dossiers ORDER BY 1"
-    ) == (
-        [
-            ("Iceland", stable("dossiers", r"a\\|b"), r"a\\|b", "country", ann, None),
-            ("Norway", stable("dossiers", r"a|b\|c"), r"a|b\|c", "country", None, None),
-            ("Sweden", stable("dossiers", r"a\|b|c"), r"a\|b|c", "country", ann, "old friend"),
-        ]
-    )
+    ) == [
+        ("Iceland", stable("dossiers", r"a\\|b"), r"a\\|b", "country", ann, None),
+        ("Norway", stable("dossiers", r"a|b\|c"), r"a|b\|c", "country", None, None),
+        ("Sweden", stable("dossiers", r"a\|b|c"), r"a\|b|c", "country", ann, "old friend"),
+    ]
     assert rows(
         database,
         "SELECT e.source_key, d.name, e.type, e.occurred_at::date::text "

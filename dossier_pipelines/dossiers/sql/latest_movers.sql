@@ -1,4 +1,5 @@
--- The ten dossiers whose score moved most in the newest change, with the reasons. Reads health_scores once.
+-- The dossiers whose score moved most in the newest changes, with the reasons. Grain: one row per dossier, at most ten.
+-- Reads health_scores once.
 SELECT replace(d.name, '|', '/') AS name, s.previous_score, s.overall_score,
     coalesce((SELECT string_agg(f ->> 'text', ', ') FROM jsonb_array_elements(s.factors) AS f), '') AS because
 FROM dossiers.health_scores AS s

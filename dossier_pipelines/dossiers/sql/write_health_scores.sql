@@ -101,7 +101,7 @@ explained AS (
             SELECT CAST(b.id AS uuid) AS id, b.was, e.occurred_at,
                 coalesce(e.occurred_at BETWEEN m.year_start AND m.as_of, false) AS counts
             FROM jsonb_each_text(m.engagements_before) AS b (id, was)
-            -- LIMIT makes it a probe of the primary key per changed record; a join would read all of the dossier's.
+            -- LIMIT makes it a probe of the primary key per changed record; a join would read all of them.
             LEFT JOIN LATERAL (
                 SELECT r.occurred_at FROM raw.engagements AS r
                 WHERE r.tenant_id = m.tenant_id AND r.id = CAST(b.id AS uuid) AND r.dossier_id = m.dossier_id

@@ -172,8 +172,8 @@ class PagedRows(Rows):
             before, rows = rows, self._page(self.count)
             if rows is None:
                 raise SourceError(
-                    f"{self.label}: after {self.count} rows the server no longer has it (404). Nothing of it was loaded; "
-                    "run again when the server is well."
+                    f"{self.label}: after {self.count} rows the server no longer has it (404). Nothing of it was "
+                    "loaded; run again when the server is well."
                 )
             if rows == before:
                 raise SourceError(
