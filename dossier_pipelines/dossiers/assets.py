@@ -46,7 +46,7 @@ def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.MaterializeResult[None]:
         with readable_failures(f"Loading {entity.name}"):
-            result = configured_source(read_settings()).load(database, entity, known=ENTITIES, run_id=context.run_id)
+            result = configured_source(read_settings()).load(database, entity, known=ENTITIES, run_id=context.run.run_id)
         if result is None:
             context.log.info("The source has no %s; what is loaded stays.", entity.name)
             return dg.MaterializeResult(metadata={"source_has_it": False, "rows_read": 0})
@@ -126,11 +126,11 @@ def refresh_health_assets(
         result = refresh_health(
             database,
             read_health_config(settings.health_config),
-            now=run_moment(context.instance, context.run_id),
+            now=run_moment(context.instance, context.run.run_id),
             as_of=as_of,
             tenant_id=config.tenant_id,
             full=config.full,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
         summary = database.run(PACKAGE, "health_summary", {"tenant_id": config.tenant_id})[0]
     context.log.info("%d dossiers refreshed, %d changed", result.refreshed, result.changed)

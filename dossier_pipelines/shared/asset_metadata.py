@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
+from sqlalchemy.dialects import postgresql
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def table_metadata(table: sa.Table) -> dict[str, Any]:
@@ -16,7 +19,7 @@ def table_metadata(table: sa.Table) -> dict[str, Any]:
     columns = [
         dg.TableColumn(
             column.name,
-            str(column.type).lower(),
+            _type_name(column),
             description=column.comment,
             constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
         )
@@ -26,6 +29,12 @@ def table_metadata(table: sa.Table) -> dict[str, Any]:
         "dagster/table_name": f"{table.schema}.{table.name}",
         "dagster/column_schema": dg.TableSchema(columns=columns),
     }
+
+
+def _type_name(column: sa.Column[Any]) -> str:
+    """Return the type as PostgreSQL writes it; its collation is no business of a reader's."""
+    name: str = column.type.compile(dialect=POSTGRESQL)
+    return name.partition(" COLLATE ")[0].lower()
 
 
 def column_lineage(deps: Mapping[str, list[tuple[str, str]]]) -> dg.TableColumnLineage:

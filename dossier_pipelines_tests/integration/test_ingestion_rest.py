@@ -210,6 +210,7 @@ def test_the_wait_that_the_server_asks_for_is_kept(
     assert waits[0] == waited if waited is not None else 0 < waits[0] <= 0.01
 
 
+@pytest.mark.usefixtures("waits")
 def test_a_wait_beyond_reason_is_cut(server: RestServer) -> None:
     class WaitsError(Exception):
         pass
@@ -221,7 +222,6 @@ def test_a_wait_beyond_reason_is_cut(server: RestServer) -> None:
     server.troubles = [failing(429, "", Retry_After="86400")]
     with pytest.raises(WaitsError, match=r"^120\.0$"):
         read(server)
-    stamina.instrumentation.set_on_retry_hooks(None)
 
 
 # Trouble that stays

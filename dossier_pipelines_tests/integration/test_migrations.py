@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 
 from dossier_pipelines.commands import database as commands
+from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.migrations import runner
 from dossier_pipelines.migrations.declared import SCHEMAS, create_declared
 from dossier_pipelines.shared.database import Database, create_database, database_url, libpq_environment
@@ -238,6 +239,28 @@ def test_the_sql_of_the_dry_run_is_one_transaction(empty: Database) -> None:
     )
     assert "division by zero" in psql.stderr
     assert scalar(empty, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY (:s)", s=list(SCHEMAS)) == 0
+
+
+def test_the_columns_that_the_ui_shows_are_those_of_the_database(database: Database) -> None:
+    graph = build_defs().resolve_asset_graph()
+    compared = 0
+    for key in graph.get_all_asset_keys():
+        shown = graph.get(key).metadata.get("dagster/column_schema")
+        if shown is None:
+            continue
+        found = rows(
+            database,
+            """
+            SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, col_description(a.attrelid, a.attnum)
+            FROM pg_attribute AS a WHERE a.attrelid = to_regclass(:name) AND a.attnum > 0 AND NOT a.attisdropped""",
+            name=".".join(key.path),
+        )
+        assert {
+            (column.name, column.type.replace(", ", ","), not column.constraints.nullable, column.description)
+            for column in shown.columns
+        } == {tuple(row) for row in found}
+        compared += 1
+    assert compared >= 8
 
 
 # Backups

@@ -7,9 +7,10 @@ JOIN dossiers.engagement_stats AS e ON e.tenant_id = s.tenant_id AND e.dossier_i
 JOIN dossiers.commitment_stats AS c ON c.tenant_id = s.tenant_id AND c.dossier_id = s.dossier_id
 LEFT JOIN dossiers.health_settings AS own
     ON own.tenant_id = s.tenant_id AND own.version = s.settings_version AND own.dossier_type = d.type
-JOIN dossiers.health_settings AS f ON f.tenant_id = s.tenant_id AND f.version = s.settings_version
+LEFT JOIN dossiers.health_settings AS f ON f.tenant_id = s.tenant_id AND f.version = s.settings_version
     AND f.dossier_type = coalesce(own.dossier_type, '*')
-WHERE s.engagement_frequency <> e.engagement_frequency_score
+WHERE (f.version IS NULL
+    OR s.engagement_frequency <> e.engagement_frequency_score
     OR s.commitment_fulfillment <> c.fulfillment_rate
     OR (s.overall_score IS NULL) <> (s.insufficient_reason IS NOT NULL)
     OR (s.overall_score IS NULL)
@@ -20,4 +21,9 @@ WHERE s.engagement_frequency <> e.engagement_frequency_score
     OR s.band <> CASE WHEN s.overall_score IS NULL THEN 'insufficient_data'
         WHEN s.overall_score >= f.excellent_from THEN 'excellent'
         WHEN s.overall_score >= f.good_from THEN 'good'
-        WHEN s.overall_score >= f.fair_from THEN 'fair' ELSE 'poor' END
+        WHEN s.overall_score >= f.fair_from THEN 'fair' ELSE 'poor' END)
+    -- Another type of the dossier, and with it other settings, wait for the next refresh.
+    AND NOT EXISTS (
+        SELECT FROM platform.stale_marks AS m
+        WHERE m.consumer = 'dossiers.health' AND m.tenant_id = s.tenant_id AND m.dossier_id = s.dossier_id
+    )

@@ -153,11 +153,11 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         parsed = None
-    # Neither the error nor the URL is shown: a password with an @ or a / in it falls apart there.
+    # Neither the error nor the URL is shown: a piece of a password may stand where a host or a port should.
     if parsed is None or "@" in (parsed.host or ""):
         raise SourceError(
-            "The source URL cannot be read. Write it like postgresql://user:password@host/database, and an @ or a / in "
-            "the password as %40 or %2F."
+            "The source URL cannot be read. Write it like postgresql://user:password@host/database, and an @ in the "
+            "password as %40."
         )
     return parsed.set(drivername=POSTGRESQL) if parsed.drivername in {"postgresql", "postgres"} else parsed
 
