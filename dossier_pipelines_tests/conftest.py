@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from dossier_pipelines.shared.database import Database, create_database, create_
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 
 _NUMBERS = itertools.count(1)
+_OWN_DIRECTORIES: list[str] = []
+SERVER_DIRECTORY = "TESTS_SERVER_DIRECTORY"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,17 +36,33 @@ def clean_environment() -> Iterator[None]:
     patch.undo()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the server's files when every worker is done."""
+    if not hasattr(session.config, "workerinput"):
+        for folder in _OWN_DIRECTORIES:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the server's directory once; workers inherit it.
+
+    Not in pytest's own temporary directory: each session that starts there as root closes it to other accounts, and
+    PostgreSQL, which does not run as root, would lose its files in the middle of another session.
+    """
+    if not hasattr(config, "workerinput") and SERVER_DIRECTORY not in os.environ:
+        folder = tempfile.mkdtemp(prefix="dossier-tests-")
+        _OWN_DIRECTORIES.append(folder)
+        os.environ[SERVER_DIRECTORY] = folder
+
+
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """The URL of a real server; all xdist workers share one embedded server."""
     named = os.environ.get("DOSSIER_TEST_DATABASE_URL")
     if named:
         yield named
         return
-    root = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
-        root = root.parent
-    server = EmbeddedPostgres(root / "server")
+    server = EmbeddedPostgres(Path(os.environ[SERVER_DIRECTORY]))
     server.start()
     yield server.url("postgres")
     server.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -53,8 +54,13 @@ def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**inherited, **(settings or {})}
 
 
-def start(*arguments: str, log: Path, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `dossier-pipelines` as a terminal does, in a process group of its own; what it says goes to ``log``."""
+def start(
+    *arguments: str, log: Path, settings: Mapping[str, str] | None = None, in_background: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start `dossier-pipelines` as a terminal does, in a process group of its own; what it says goes to ``log``.
+
+    ``in_background``: as a script does with ``&``, where the shell has it ignore Ctrl-C.
+    """
     with log.open("ab") as said:
         return subprocess.Popen(
             [str(PROGRAM), *arguments],
@@ -64,7 +70,13 @@ def start(*arguments: str, log: Path, settings: Mapping[str, str] | None = None)
             stdout=said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=ignore_interrupts if in_background else None,
         )
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C from here on, and in all that is started from here."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def call(

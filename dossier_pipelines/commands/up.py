@@ -24,6 +24,8 @@ from dossier_pipelines.shared.failures import UserError
 
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1
+# Dagster gives each of its processes a minute; nobody waits so long for Ctrl-C.
+STOP_SECONDS = 20
 
 
 def serve(settings: Settings, *, port: int) -> None:
@@ -66,8 +68,12 @@ def _require_free(port: int) -> None:
             ) from error
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent is killed, so that kill -9 leaves no orphan on the port."""
+def _prepare_child() -> None:
+    """Ask Linux to end this process when its parent is killed, so that kill -9 leaves no orphan on the port.
+
+    A shell starts what it puts into the background with Ctrl-C ignored; Dagster then ignores every request to stop.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -79,8 +85,7 @@ def _run_dagster(port: int) -> None:
         *("dev", "-w", str(project_file("workspace.yaml")), "-h", HOST, "-p", str(port)),
     ]
     # In a process group of its own: Ctrl-C reaches us alone, and we stop it once, in order.
-    child = subprocess.Popen(command, env=os.environ, start_new_session=True, preexec_fn=_die_with_parent)
-
+    child = subprocess.Popen(command, env=os.environ, start_new_session=True, preexec_fn=_prepare_child)
     asked_to_stop = False
 
     def pass_on(number: int, _frame: object) -> None:
@@ -88,15 +93,21 @@ def _run_dagster(port: int) -> None:
         asked_to_stop = True
         if child.poll() is None:
             child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+            signal.alarm(STOP_SECONDS)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    def end_group(number: int, _frame: object = None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL if number == signal.SIGALRM else signal.SIGTERM)
+
+    handlers = {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGALRM: end_group}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         code = child.wait()
     finally:
+        signal.alarm(0)
         for number, handler in previous.items():
             signal.signal(number, handler)
         # When it did not end in order, what it started is left in its group.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
+        end_group(signal.SIGTERM)
     if not asked_to_stop:
         raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")

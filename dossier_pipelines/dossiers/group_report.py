@@ -32,7 +32,7 @@ def markdown_table(frame: pd.DataFrame) -> str:
     columns = ["average score", "dossiers", *bands]
     header = "| |" + "|".join(column.replace("_", " ") for column in columns) + "|\n|---" + "|---:" * len(columns) + "|"
     lines = [
-        f"| {str(value).replace('|', '/')} |" + "|".join("" if pd.isna(cell) else f"{cell:g}" for cell in row) + "|"
+        f"| {str(value).replace('|', '/')} |" + "|".join("" if pd.isna(cell) else f"{cell:.15g}" for cell in row) + "|"
         for value, row in zip(totals.index, totals[columns].to_numpy(dtype=float), strict=True)
     ]
     return "\n".join([header, *lines])

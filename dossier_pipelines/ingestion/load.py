@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import available_timezones
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -29,7 +30,6 @@ from dossier_pipelines.shared.failures import (
 )
 
 if TYPE_CHECKING:
-    import psycopg
     from sqlalchemy.engine import Connection
 
 # Sorting and hashing a bulk load in memory is worth more than the default while one load runs at a time.
@@ -69,16 +69,17 @@ class LoadResult:
 
 def register_tenant(database: Database, *, tenant_id: str, timezone: str, clock_at: datetime | None) -> None:
     """Make the tenant known, with its time zone, and the moment at which its records end if they do."""
-    with database.transaction() as connection:
-        connection.execute(
-            sa.text(
-                "INSERT INTO platform.tenants AS t (tenant_id, timezone, clock_at) "
-                "VALUES (:tenant_id, :timezone, :clock_at) "
-                "ON CONFLICT (tenant_id) DO UPDATE SET timezone = excluded.timezone, clock_at = excluded.clock_at "
-                "WHERE (t.timezone, t.clock_at) IS DISTINCT FROM (excluded.timezone, excluded.clock_at)"
-            ),
-            {"tenant_id": tenant_id, "timezone": timezone, "clock_at": clock_at},
-        )
+    statement = sa.text(
+        "INSERT INTO platform.tenants AS t (tenant_id, timezone, clock_at) "
+        "VALUES (:tenant_id, :timezone, :clock_at) "
+        "ON CONFLICT (tenant_id) DO UPDATE SET timezone = excluded.timezone, clock_at = excluded.clock_at "
+        "WHERE (t.timezone, t.clock_at) IS DISTINCT FROM (excluded.timezone, excluded.clock_at)"
+    )
+    try:
+        with database.transaction() as connection:
+            connection.execute(statement, {"tenant_id": tenant_id, "timezone": timezone, "clock_at": clock_at})
+    except DBAPIError as error:
+        raise UserError(describe_database_error(error, place=f"Registering the tenant {tenant_id}")) from None
 
 
 def load_entity(
@@ -105,7 +106,8 @@ def load_entity(
             if result.inserted + result.updated >= BULK_ROWS:
                 _refresh_planner_figures(database, entity)
         except DBAPIError as error:
-            raise UserError(describe_database_error(error, place=f"Loading {entity.name} from {rows.label}")) from error
+            # The cause is cut: it holds values of rows, and Dagster would keep them in its log.
+            raise UserError(describe_database_error(error, place=f"Loading {entity.name} from {rows.label}")) from None
         return result
 
 
@@ -242,9 +244,13 @@ class _Load:
         with self.connection.begin():
             driver = cast("psycopg.Connection", self.connection.connection.driver_connection)
             sql = f"COPY {self.tables.stage} ({columns}) FROM STDIN (FORMAT csv)"
-            with driver.cursor() as cursor, cursor.copy(sql) as copy:
-                for block in self.rows.blocks():
-                    copy.write(block)
+            try:
+                with driver.cursor() as cursor, cursor.copy(sql) as copy:
+                    for block in self.rows.blocks():
+                        copy.write(block)
+            except psycopg.Error as error:
+                # SQLAlchemy, which would have wrapped it, has no COPY.
+                raise DBAPIError(sql, None, error) from None
             self.connection.execute(sa.text(f"ANALYZE {self.tables.stage}"))
 
     def _check(self) -> None:

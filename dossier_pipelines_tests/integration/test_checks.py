@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -190,22 +189,10 @@ def test_only_the_newest_load_is_judged(database: Database, folder: Path) -> Non
 # --- scores -----------------------------------------------------------------------------------------------------
 
 
-def set_score(column: str, value: str) -> Callable[[Database, uuid.UUID], None]:
-    """Return a corruption of one column of a dossier's score."""
-
-    def change(database: Database, dossier: uuid.UUID) -> None:
-        corrupt(database, f"UPDATE dossiers.health_scores SET {column} = {value} WHERE dossier_id = :id", id=dossier)
-
-    return change
-
-
-def set_statistic(table: str, column: str, value: str) -> Callable[[Database, uuid.UUID], None]:
-    """Return a corruption of one column of a dossier's statistics."""
-
-    def change(database: Database, dossier: uuid.UUID) -> None:
-        corrupt(database, f"UPDATE dossiers.{table} SET {column} = {value} WHERE dossier_id = :id", id=dossier)
-
-    return change
+def set_value(database: Database, dossier: uuid.UUID, column: str, value: str) -> None:
+    """Corrupt one column (``table.column``) of what is stored for a dossier."""
+    table, name = column.split(".")
+    corrupt(database, f"UPDATE dossiers.{table} SET {name} = {value} WHERE dossier_id = :id", id=dossier)
 
 
 def require_broken(database: Database, name: str, dossier: uuid.UUID, *, promise: str, blocking: bool) -> None:
@@ -219,24 +206,22 @@ def require_broken(database: Database, name: str, dossier: uuid.UUID, *, promise
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    ("column", "value"),
     [
-        set_score("engagement_frequency", "100.01"),
-        set_score("engagement_frequency", "-1"),
-        set_score("commitment_fulfillment", "101"),
-        set_score("recency", "-1"),
-        set_statistic("engagement_stats", "total_engagements_365d", "-1"),
-        set_statistic("engagement_stats", "recent_engagements_90d", "total_engagements_365d + 1"),
-        set_statistic("commitment_stats", "overdue_commitments", "-1"),
-        set_statistic("commitment_stats", "upcoming_commitments", "total_commitments + 1"),
-        set_statistic("commitment_stats", "fulfilled_commitments", "total_commitments + 1"),
-        set_statistic("commitment_stats", "total_commitments", "-1"),
+        ("health_scores.engagement_frequency", "100.01"),
+        ("health_scores.engagement_frequency", "-1"),
+        ("health_scores.commitment_fulfillment", "101"),
+        ("health_scores.recency", "-1"),
+        ("engagement_stats.total_engagements_365d", "-1"),
+        ("engagement_stats.recent_engagements_90d", "total_engagements_365d + 1"),
+        ("commitment_stats.overdue_commitments", "-1"),
+        ("commitment_stats.upcoming_commitments", "total_commitments + 1"),
+        ("commitment_stats.fulfilled_commitments", "total_commitments + 1"),
+        ("commitment_stats.total_commitments", "-1"),
     ],
 )
-def test_values_that_cannot_be_are_found(
-    database: Database, dossier: uuid.UUID, break_it: Callable[[Database, uuid.UUID], None]
-) -> None:
-    break_it(database, dossier)
+def test_values_that_cannot_be_are_found(database: Database, dossier: uuid.UUID, column: str, value: str) -> None:
+    set_value(database, dossier, column, value)
     require_broken(
         database,
         f"{SCORES}:ranges",
@@ -247,24 +232,24 @@ def test_values_that_cannot_be_are_found(
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    ("column", "value"),
     [
-        set_score("overall_score", "overall_score + 1"),
-        set_score("overall_score", "NULL"),
-        set_score("band", "'poor'"),
-        set_score("recency", "40"),
-        set_score("engagement_frequency", "8"),
-        set_score("commitment_fulfillment", "99"),
-        set_score("insufficient_reason", "'nothing is missing'"),
-        set_score("settings_version", "'never used'"),
-        set_statistic("engagement_stats", "total_engagements_365d", "2"),
-        set_statistic("commitment_stats", "total_commitments", "0"),
+        ("health_scores.overall_score", "overall_score + 1"),
+        ("health_scores.overall_score", "NULL"),
+        ("health_scores.band", "'poor'"),
+        ("health_scores.recency", "40"),
+        ("health_scores.engagement_frequency", "8"),
+        ("health_scores.commitment_fulfillment", "99"),
+        ("health_scores.insufficient_reason", "'nothing is missing'"),
+        ("health_scores.settings_version", "'never used'"),
+        ("engagement_stats.total_engagements_365d", "2"),
+        ("commitment_stats.total_commitments", "0"),
     ],
 )
 def test_scores_that_do_not_follow_from_their_components_are_found(
-    database: Database, dossier: uuid.UUID, break_it: Callable[[Database, uuid.UUID], None]
+    database: Database, dossier: uuid.UUID, column: str, value: str
 ) -> None:
-    break_it(database, dossier)
+    set_value(database, dossier, column, value)
     require_broken(
         database,
         f"{SCORES}:formula_consistency",
@@ -399,7 +384,7 @@ def test_a_score_that_was_changed_behind_our_back_is_called_drift_until_a_clean_
 
 
 def test_a_changed_score_is_put_right_and_named_by_a_full_refresh(database: Database, dossier: uuid.UUID) -> None:
-    set_score("overall_score", "overall_score - 1")(database, dossier)
+    set_value(database, dossier, "health_scores.overall_score", "overall_score - 1")
     assert refresh_health(database, DEFAULTS, now=CLOCK, full=True).drifted == 1
     assert examples(check(database, f"{SCORES}:drift")) == {dossier}
     assert check(database, f"{SCORES}:formula_consistency").passed

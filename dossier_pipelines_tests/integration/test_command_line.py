@@ -418,10 +418,15 @@ def test_a_command_that_is_interrupted_while_the_server_starts_leaves_none(
 
 
 @contextmanager
-def served(source: Path, data: Path, log: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def served(
+    source: Path, data: Path, log: Path, port: int, *, in_background: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     """`up`, once its UI answers."""
     process = start(
-        "up", "--port", str(port), "--data-dir", str(data), log=log, settings={"DOSSIER_SOURCE": str(source)}
+        *("up", "--port", str(port), "--data-dir", str(data)),
+        log=log,
+        settings={"DOSSIER_SOURCE": str(source)},
+        in_background=in_background,
     )
 
     def answers() -> bool:
@@ -505,6 +510,10 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
 
         wait_until(lambda: not sick_daemons(), "every daemon has given a sign of life")
         assert launch_and_wait(port, "recompute_health_scores_job") == "SUCCESS"
+        with psycopg.connect(EmbeddedPostgres(lonely).url()) as connection:
+            modes = connection.execute("SELECT mode FROM dossiers.health_refreshes ORDER BY refresh_id").fetchall()
+        # As the schedule does, without any configuration: the job brings its own.
+        assert modes == [("incremental",), ("full",)]
         assert httpx.get(f"http://127.0.0.1:{port}/assets/dossiers/health_scores").status_code == 200
 
         refusal = refused("up", "--port", str(port), "--data-dir", str(lonely))
@@ -520,15 +529,26 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
 
 def test_kill_9_of_up_leaves_no_process_and_the_next_up_works(source: Path, lonely: Path, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "up.log"
-    with served(source, lonely, log, port) as process:
+    with served(source, lonely, log, port, in_background=True) as process:
         processes = family(process.pid)
         assert len(processes) > 3
         end(process, "SIGKILL")
         wait_until(lambda: not alive(processes), f"these have ended: {processes}")
         wait_until(lambda: is_free(port), "the port is free")
-    with served(source, lonely, log, port) as process:
+    with served(source, lonely, log, port, in_background=True) as process:
         processes = family(process.pid)
         end(process, "SIGTERM")
+        assert process.wait() == 0, log.read_text(encoding="utf-8")
+        assert_nothing_is_left(processes, port, lonely)
+
+
+def test_ctrl_c_ends_up_even_when_dagster_hangs(source: Path, lonely: Path, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "up.log"
+    with served(source, lonely, log, port) as process:
+        processes = family(process.pid)
+        [dagster] = psutil.Process(process.pid).children()
+        dagster.suspend()
+        end(process, "Ctrl-C")
         assert process.wait() == 0, log.read_text(encoding="utf-8")
         assert_nothing_is_left(processes, port, lonely)
 

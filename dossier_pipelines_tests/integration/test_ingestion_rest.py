@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import stamina
 from stamina.instrumentation import RetryDetails
 
@@ -343,6 +342,4 @@ def all_text(database: Database) -> str:
     )
     assert len(tables) > 10
     texts = [scalar(database, f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {row.name} AS t") for row in tables]
-    with database.engine.connect() as connection:
-        texts.append(str(connection.execute(sa.text("SELECT obj_description(oid) FROM pg_class")).all()))
     return " ".join(texts)

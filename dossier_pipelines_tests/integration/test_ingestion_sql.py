@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dossier_pipelines.dossiers.entities import COMMITMENTS
-from dossier_pipelines.ingestion.mapping import EntityMapping
 from dossier_pipelines.ingestion.sources import sql
 from dossier_pipelines.ingestion.sources.sql import SqlSource
 from dossier_pipelines.shared.database import Database, database_url
@@ -300,10 +298,3 @@ def test_a_source_that_breaks_off_is_blamed_and_nothing_is_merged(
     assert keys(database, "dossiers") == ["d1"]
     assert keys(database, "engagements") == []
     assert working_tables(database) == []
-
-
-def test_only_the_columns_that_a_mapping_names_order_the_rows(sqlite: str) -> None:
-    source = SqlSource(sqlite, timezone="UTC")
-    with source.open(COMMITMENTS, EntityMapping(columns={"id": ("nowhere",)})) as opened:
-        assert opened is not None
-        assert b"".join(opened.blocks()) == b'"c1","d1","pending","2025-03-01"\n'

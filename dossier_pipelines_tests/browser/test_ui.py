@@ -1,0 +1,151 @@
+"""What an analyst sees in the Dagster UI after `make up`, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from dossier_pipelines_tests.processes import wait_until
+
+ASSETS = {
+    "users",
+    "dossiers",
+    "engagements",
+    "commitments",
+    "documents",
+    "engagement_stats",
+    "commitment_stats",
+    "health_scores",
+    "dossier_overview",
+    "health_by_group",
+}
+CHECKS = ("drift", "formula_consistency", "freshness", "ranges", "settings_in_force", "uniqueness")
+GROUP = "/locations/dossier_pipelines/asset-groups/dossiers/lineage"
+
+
+def open_page(browser: Chrome, address: str, *, width: int = 1600, height: int = 1000) -> None:
+    """Open a page in a window of that size, with the navigation folded so that the content has the room."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(address)
+    wait_until(lambda: displayed(browser, "Hide navigation") or folded(browser), "the navigation is there")
+    for button in displayed(browser, "Hide navigation"):
+        button.click()
+        wait_until(lambda: folded(browser), "the navigation is folded")
+        browser.get(address)
+
+
+def folded(browser: Chrome) -> bool:
+    """Whether there is a page whose navigation shows no words."""
+    return bool(browser.find_elements(By.TAG_NAME, "nav") or text(browser)) and "Deployment" not in text(browser)
+
+
+def text(browser: Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def displayed(browser: Chrome, words: str) -> list[WebElement]:
+    """The visible elements whose own text is ``words``."""
+    found = browser.find_elements(By.XPATH, f"//*[normalize-space(text())='{words}']")
+    try:
+        return [element for element in found if element.is_displayed()]
+    except StaleElementReferenceException:
+        return []
+
+
+def is_inside(browser: Chrome, element: WebElement) -> bool:
+    """Whether an element lies within the window."""
+    box = browser.execute_script(
+        "const box = arguments[0].getBoundingClientRect();"
+        "return box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= innerHeight",
+        element,
+    )
+    return bool(box)
+
+
+def assert_nothing_in_front(browser: Chrome) -> None:
+    """No dialog, no overlay, no error covers the page."""
+    for selector in ("[role=dialog]", ".bp5-overlay-backdrop", ".bp4-overlay-backdrop"):
+        assert [e for e in browser.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()] == []
+    assert "Application error" not in text(browser)
+
+
+def keep(browser: Chrome, screenshots: Path | None, name: str) -> None:
+    if screenshots is not None:
+        browser.save_screenshot(str(screenshots / name))
+
+
+def test_the_asset_graph_shows_every_asset_of_the_desk_materialized(
+    browser: Chrome, ui: str, screenshots: Path | None
+) -> None:
+    open_page(browser, ui + GROUP)
+    wait_until(lambda: text(browser).count("Materialized") == len(ASSETS), "every asset says when it was materialized")
+    # 2 of 2, 3 of 3, ...: each asset with checks says that all of them passed.
+    wait_until(lambda: len(re.findall(r"(\d) / \1 Passed", text(browser))) == 6, "the checks are shown as passed")
+    outside = {name for name in ASSETS if not any(is_inside(browser, element) for element in displayed(browser, name))}
+    assert outside == set()
+    assert "Failed" not in text(browser)
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "asset_graph.png")
+
+
+def test_the_page_of_the_scores_shows_what_they_add_up_to(browser: Chrome, ui: str, screenshots: Path | None) -> None:
+    open_page(browser, f"{ui}/assets/dossiers/health_scores", height=1120)
+    wait_until(lambda: "average_score" in text(browser), "the metadata is shown")
+    # The long table of the columns is above the metadata.
+    assert "The weights and thresholds it was computed with" in text(browser)
+    displayed(browser, "Columns")[0].click()
+    wait_until(lambda: "settings_version" not in text(browser), "the table of columns is folded")
+    rows = {
+        cells[0].text: cells[-1].text
+        for row in browser.find_elements(By.TAG_NAME, "tr")
+        if len(cells := row.find_elements(By.TAG_NAME, "td")) == 3
+    }
+    assert re.fullmatch(r"\d\d\.\d+", rows["average_score"])
+    bands = [int(rows[band]) for band in ("excellent", "good", "fair", "poor")]
+    assert sum(bands) == int(rows["scored"])
+    assert int(rows["scored"]) + int(rows["insufficient_data"]) == 595
+    assert rows["drifted"] == "0"
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "health_scores.png")
+
+
+def test_every_check_of_the_scores_has_passed(browser: Chrome, ui: str, screenshots: Path | None) -> None:
+    open_page(browser, f"{ui}/assets/dossiers/health_scores?view=checks", height=700)
+    wait_until(lambda: text(browser).count("Succeeded") == len(CHECKS), "every check says how it ended")
+    for check in CHECKS:
+        assert displayed(browser, check)
+    displayed(browser, "formula_consistency")[0].click()
+    wait_until(lambda: "This is a blocking asset check." in text(browser), "the check is shown")
+    wait_until(lambda: "Every score is the weighted sum of its components" in text(browser), "its promise is shown")
+    assert displayed(browser, "Passed")
+    displayed(browser, "Plots")[0].click()
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "health_scores_checks.png")
+
+
+def test_the_scores_by_group_are_tables_that_one_can_read(browser: Chrome, ui: str) -> None:
+    open_page(browser, f"{ui}/assets/dossiers/health_by_group")
+    wait_until(lambda: "Western Europe" in text(browser), "the metadata is shown")
+    # A table inside of the table of metadata: markdown that was rendered, not shown as it is written.
+    inner = browser.find_elements(By.CSS_SELECTOR, "td table")
+    by_region = next(table for table in inner if "Western Europe" in table.text)
+    header, *groups = by_region.find_elements(By.TAG_NAME, "tr")
+    assert [cell.text for cell in header.find_elements(By.CSS_SELECTOR, "th, td")][1:] == [
+        "average score",
+        "dossiers",
+        "excellent",
+        "good",
+        "fair",
+        "poor",
+        "insufficient data",
+    ]
+    assert len(groups) == 4
+    assert sum(int(group.find_elements(By.TAG_NAME, "td")[2].text) for group in groups) == 595
+    assert "|---" not in text(browser)
+    assert_nothing_in_front(browser)
