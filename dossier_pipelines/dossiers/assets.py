@@ -46,7 +46,9 @@ def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.MaterializeResult[None]:
         with readable_failures(f"Loading {entity.name}"):
-            result = configured_source(read_settings()).load(database, entity, known=ENTITIES, run_id=context.run.run_id)
+            result = configured_source(read_settings()).load(
+                database, entity, known=ENTITIES, run_id=context.run.run_id
+            )
         if result is None:
             context.log.info("The source has no %s; what is loaded stays.", entity.name)
             return dg.MaterializeResult(metadata={"source_has_it": False, "rows_read": 0})

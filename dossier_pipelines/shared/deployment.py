@@ -68,9 +68,9 @@ def dagster_url(url: str) -> str:
 def running(settings: Settings, *, keep_running: bool = False) -> Iterator[Deployment]:
     """Yield the deployment of ``settings``, its server started if it is the embedded one."""
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_directory)
-    if embedded is not None:
-        embedded.start()
     try:
+        if embedded is not None:
+            embedded.start()
         url = settings.database_url or (embedded.url() if embedded else "")
         create_missing_database(database_url(url))
         database = create_database(url)

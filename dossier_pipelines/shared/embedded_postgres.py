@@ -41,6 +41,7 @@ LONGEST_SOCKET_PATH: Final = 100
 SHORT_DIRECTORY: Final = Path("/tmp")  # noqa: S108
 # Recovery after kill -9 replays the log since the last checkpoint, at most max_wal_size of it.
 START_TIMEOUT_SECONDS: Final = 300
+STOP_TIMEOUT_SECONDS: Final = 60
 # A server that recovers says so; one that says nothing has lost its socket or its first process.
 SILENT_TIMEOUT_SECONDS: Final = 30
 POLL_SECONDS: Final = 0.1
@@ -122,12 +123,9 @@ class EmbeddedPostgres:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with self._exclusive("starting.lock"):
-                if not self._is_running():
-                    self._initialize()
-                    self._configure()
-                    self._launch()
                 self._users_lock = self._open_lock("users.lock")
                 fcntl.flock(self._users_lock, fcntl.LOCK_SH)
+                self._join_or_launch()
         except OSError as error:
             raise DatabaseUnavailableError(
                 f"The data directory {self.root} cannot be used: {error.strerror} ({error.filename}). "
@@ -168,6 +166,30 @@ class EmbeddedPostgres:
             raise DatabaseUnavailableError(f"The server in {self.root} was not stopped: {stopped.stdout.strip()}")
         return True
 
+    def _join_or_launch(self) -> None:
+        launching = False
+        try:
+            if not self._is_running():
+                self._initialize()
+                self._configure()
+                launching = True
+                self._launch()
+        except BaseException as error:
+            if launching and not isinstance(error, DatabaseUnavailableError):
+                # Ctrl-C while it starts: nobody would stop it later.
+                self._stop_what_starts()
+            if self._users_lock is not None:
+                os.close(self._users_lock)
+                self._users_lock = None
+            raise
+
+    def _stop_what_starts(self) -> None:
+        # A server that has not written its process id yet cannot be told to stop; its lock shows that it lives.
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while self._lives() and time.monotonic() < deadline:
+            self._stop_server()
+            time.sleep(POLL_SECONDS)
+
     @property
     def _keep_mark(self) -> Path:
         return self.root / "keep_running"
@@ -176,11 +198,11 @@ class EmbeddedPostgres:
         return os.open(self.root / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextmanager
-    def _exclusive(self, name: str) -> Iterator[None]:
+    def _exclusive(self, name: str) -> Iterator[int]:
         descriptor = self._open_lock(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
@@ -253,7 +275,7 @@ class EmbeddedPostgres:
         return self._run("pg_ctl", action, *arguments, pass_descriptors=pass_descriptors)
 
     def _stop_server(self) -> subprocess.CompletedProcess[str]:
-        return self._control("stop", "-m", "fast", "-w", "-t", "60")
+        return self._control("stop", "-m", "fast", "-w", "-t", str(STOP_TIMEOUT_SECONDS))
 
     def _give_to_server(self, path: Path) -> None:
         account = self._server_account()
@@ -314,18 +336,10 @@ class EmbeddedPostgres:
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         (self.socket_directory / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
         print(f"Starting PostgreSQL in {self.root}", file=sys.stderr, flush=True)
-        held = self._open_lock("server.lock")
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with self._exclusive("server.lock") as held:
             started = self._control(
                 "start", "-w", "-t", str(START_TIMEOUT_SECONDS), "-l", self.log_file.name, pass_descriptors=(held,)
             )
-        except BaseException:
-            # Ctrl-C while it starts: nobody would stop it later.
-            self._stop_server()
-            raise
-        finally:
-            os.close(held)
         if started.returncode != 0:
             raise DatabaseUnavailableError(
                 f"The embedded PostgreSQL in {self.root} did not start. The end of its log:\n{self._end_of_log()}\n"

@@ -22,9 +22,9 @@ class DatabaseResource(dg.ConfigurableResource[Database]):
         """Yield a `Database`; join the embedded server for as long as the run lasts."""
         settings = read_settings()
         embedded = None if settings.database_url else EmbeddedPostgres(settings.data_directory)
-        if embedded is not None:
-            embedded.start()
         try:
+            if embedded is not None:
+                embedded.start()
             database = create_database(settings.database_url or (embedded.url() if embedded else ""))
             try:
                 require_supported(database)

@@ -306,8 +306,8 @@ OURS: Tables = {
 }  # fmt: skip
 
 
-# Sweden: round(0.3 x 8 + 0.4 x 50 + 0.3 x 70) = 43; Norway: round(0.3 x 8 + 0.4 x 100 + 0.3 x 100) = 72. Set aside: Ben,
-# the engagements of a fourth dossier, and the lost commitment.
+# Sweden: round(0.3 x 8 + 0.4 x 50 + 0.3 x 70) = 43; Norway: round(0.3 x 8 + 0.4 x 100 + 0.3 x 100) = 72.
+# Set aside: Ben, the four engagements of a dossier that is not there, and the lost commitment.
 EXPECTED = {
     "tenant": "default",
     "as_of": "2025-07-01T00:00:00+03:00",

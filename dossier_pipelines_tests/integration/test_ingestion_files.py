@@ -293,7 +293,12 @@ def test_missing_optional_columns_are_null(database: Database, folder: Path) -> 
         ("engagements.csv.gz", b"id,dossier_id\n", "engagements.csv.gz: reading failed: Not a gzipped file"),
         ("engagements.csv.gz", gzip.compress(NOISE, mtime=0)[:4000], "engagements.csv.gz: reading failed"),
         ("engagements.csv.gz", gzip.compress(b"id", mtime=0)[:10] + b"\xff" * 20, "engagements.csv.gz: reading failed"),
-        ("engagements.txt", "", "there is no engagements.csv (or .jsonl, also with .gz) for engagements; it holds"),
+        (
+            "engagements.txt",
+            "",
+            "there is no engagements.csv (or .jsonl, also with .gz) for engagements; it holds commitments.csv, "
+            "dossiers.csv, engagements.txt.",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_and_nothing_is_loaded(

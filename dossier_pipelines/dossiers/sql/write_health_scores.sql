@@ -88,6 +88,8 @@ explained AS (
                         ELSE 'open' END AS became
             ) AS s
         ) AS k
+        WHERE m.commitments_before IS NOT NULL OR (m.overdue_commitments, m.fulfilled_commitments, m.total_commitments)
+            IS DISTINCT FROM (m.old_overdue, m.old_fulfilled, m.old_total)
     ) AS c
     CROSS JOIN LATERAL (
         SELECT
@@ -118,6 +120,8 @@ explained AS (
                     OR e.occurred_at > m.old_as_of AND e.occurred_at BETWEEN m.year_start AND m.as_of)
                 AND coalesce(NOT m.engagements_before ? CAST(e.id AS text), true)
         ) AS k
+        WHERE m.engagements_before IS NOT NULL
+            OR (m.total_engagements_365d, m.latest_engagement_date) IS DISTINCT FROM (m.old_in_year, m.old_latest)
     ) AS e
     CROSS JOIN LATERAL (
         SELECT m.overdue_commitments - m.old_overdue - c.net_late AS late,
