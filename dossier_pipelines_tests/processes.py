@@ -30,10 +30,12 @@ import sys
 from pathlib import Path
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
-server.start()
-print("holds", flush=True)
-sys.stdin.readline()
-server.release()
+try:
+    server.start()
+    print("holds", flush=True)
+    sys.stdin.readline()
+finally:
+    server.release()
 """
 
 

@@ -442,6 +442,7 @@ def test_an_interrupt_while_the_server_starts_leaves_none_behind(directory: Path
         [sys.executable, "-c", HOLD, str(directory)],
         cwd=CHECKOUT,
         env=environment(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
