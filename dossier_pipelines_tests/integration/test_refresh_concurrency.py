@@ -100,26 +100,50 @@ WAITS_FOR_A_LOCK = (
 # --- nothing is lost --------------------------------------------------------------------------------------------
 
 
-class Refreshes:
-    """How many refreshes have ended; writers wait for it to grow."""
-
-    def __init__(self) -> None:
-        self.ended = 0
-        self.changed = threading.Condition()
-
-    def end_one(self) -> None:
-        with self.changed:
-            self.ended += 1
-            self.changed.notify_all()
-
-    def await_more(self, number: int) -> None:
-        with self.changed:
-            target = self.ended + number
-            self.changed.wait_for(lambda: self.ended >= target)
+# In the middle of every refresh: the marks not taken yet, taken, computed, half written, all written.
+MOMENTS = (
+    "DELETE FROM platform.stale_marks",
+    "CREATE UNLOGGED TABLE dossiers.refreshed",
+    "INSERT INTO dossiers.health_refreshes",
+    "INSERT INTO dossiers.engagement_stats",
+    "DROP TABLE dossiers.refresh_keys",
+)
 
 
-def write(database: Database, dossiers: list[uuid.UUID], refreshes: Refreshes, number: int) -> None:
-    """Commit transactions late: each stays open while refreshes run that cannot see it yet."""
+class LateCommits:
+    """Writers that wait with an open transaction until it is their turn to commit, in no order."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.waiting: list[tuple[threading.Event, threading.Event]] = []
+        self.lock = threading.Lock()
+        self.let_in = 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait to be let in; what is done inside is awaited by whoever let us in."""
+        go, done = threading.Event(), threading.Event()
+        with self.lock:
+            self.waiting.append((go, done))
+        go.wait()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def let_one_in(self) -> None:
+        """Let one of the waiting, if any, commit, and await that."""
+        with self.lock:
+            if not self.waiting:
+                return
+            go, done = self.waiting.pop(self.random.randrange(len(self.waiting)))
+        go.set()
+        done.wait()
+        self.let_in += 1
+
+
+def write(database: Database, dossiers: list[uuid.UUID], commits: LateCommits, number: int) -> None:
+    """Run transactions that stay open while refreshes pass which cannot see them yet."""
     random = Random(number)
     engagements: list[uuid.UUID] = []
     commitments: list[uuid.UUID] = []
@@ -129,53 +153,67 @@ def write(database: Database, dossiers: list[uuid.UUID], refreshes: Refreshes, n
             connection.execute(sa.text(sql), parameters)
 
         for _ in range(TRANSACTIONS):
-            with connection.begin():
-                # Half of the writers touch the dossiers in the opposite order.
-                for dossier in dossiers if number % 2 else reversed(dossiers):
-                    engagements.append(uuid.UUID(int=random.getrandbits(128)))
-                    commitments.append(uuid.UUID(int=random.getrandbits(128)))
-                    run(
-                        "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
-                        "VALUES ('default', :id, :dossier, :at)",
-                        id=engagements[-1],
-                        dossier=dossier,
-                        at=CLOCK - random.randrange(400) * DAY,
-                    )
-                    run(
-                        "INSERT INTO raw.commitments (tenant_id, id, dossier_id, status, due_date) "
-                        "VALUES ('default', :id, :dossier, :status, :due)",
-                        id=commitments[-1],
-                        dossier=dossier,
-                        status=random.choice(STATUSES),
-                        due=CLOCK.date() + random.randrange(-40, 40) * DAY,
-                    )
-                    run(
-                        "UPDATE raw.commitments SET status = :status WHERE id = :id",
-                        id=random.choice(commitments),
-                        status=random.choice(STATUSES),
-                    )
-                    run(
-                        "UPDATE raw.engagements SET dossier_id = :dossier WHERE id = :id",
-                        id=random.choice(engagements),
-                        dossier=random.choice(dossiers),
-                    )
-                    run("DELETE FROM raw.engagements WHERE id = :id", id=random.choice(engagements))
-                # Two ends: at least one whole refresh lies between them.
-                refreshes.await_more(2 + random.randrange(3))
+            # In any order, so that two writers touch the same ones in opposite orders.
+            for dossier in random.sample(dossiers, 3):
+                engagements.append(uuid.UUID(int=random.getrandbits(128)))
+                commitments.append(uuid.UUID(int=random.getrandbits(128)))
+                run(
+                    "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
+                    "VALUES ('default', :id, :dossier, :at)",
+                    id=engagements[-1],
+                    dossier=dossier,
+                    at=CLOCK - random.randrange(400) * DAY,
+                )
+                run(
+                    "INSERT INTO raw.commitments (tenant_id, id, dossier_id, status, due_date) "
+                    "VALUES ('default', :id, :dossier, :status, :due)",
+                    id=commitments[-1],
+                    dossier=dossier,
+                    status=random.choice(STATUSES),
+                    due=CLOCK.date() + random.randrange(-40, 40) * DAY,
+                )
+                run(
+                    "UPDATE raw.commitments SET status = :status WHERE id = :id",
+                    id=random.choice(commitments),
+                    status=random.choice(STATUSES),
+                )
+                run(
+                    "UPDATE raw.engagements SET dossier_id = :dossier WHERE id = :id",
+                    id=random.choice(engagements),
+                    dossier=random.choice(dossiers),
+                )
+                run("DELETE FROM raw.engagements WHERE id = :id", id=random.choice(engagements))
+            with commits.turn():
+                connection.commit()
 
 
 def test_changes_that_commit_late_and_out_of_order_are_not_lost(database: Database, records: Records) -> None:
-    dossiers = [records.dossier() for _ in range(5)]
-    refreshes = Refreshes()
+    dossiers = [records.dossier() for _ in range(40)]
+    commits = LateCommits(seed=1)
+
+    def let_in(_connection: Connection, _cursor: object, sql: str, *_: object) -> None:
+        if any(moment in sql for moment in MOMENTS):
+            commits.let_one_in()
+
+    event.listen(database.engine, "before_cursor_execute", let_in)
+    refreshes = 0
     with background() as start:
-        writers = [start(write, database, dossiers, refreshes, number) for number in range(WRITERS)]
-        while not all(writer.done() for writer in writers):
-            refresh(database)
-            refreshes.end_one()
+        writers = [start(write, database, dossiers, commits, number) for number in range(WRITERS)]
+        try:
+            while not all(writer.done() for writer in writers):
+                refresh(database)
+                refreshes += 1
+        finally:
+            event.remove(database.engine, "before_cursor_execute", let_in)
+            # A refresh that failed leaves nobody waiting.
+            while not all(writer.done() for writer in writers):
+                commits.let_one_in()
     for writer in writers:
         writer.result()
     refresh(database)
-    assert scalar(database, "SELECT count(*) FROM raw.commitments") == WRITERS * TRANSACTIONS * len(dossiers)
+    assert commits.let_in == WRITERS * TRANSACTIONS
+    assert refreshes > TRANSACTIONS
+    assert scalar(database, "SELECT count(*) FROM raw.commitments") == WRITERS * TRANSACTIONS * 3
     require_nothing_lost(database)
 
 
@@ -307,6 +345,7 @@ def test_a_refresh_never_waits_for_writers(database: Database, records: Records)
 
 
 @pytest.mark.parametrize("scored_before", [False, True])
+@pytest.mark.parametrize("with_records", [False, True])
 @pytest.mark.parametrize(
     "moment",
     [
@@ -318,12 +357,12 @@ def test_a_refresh_never_waits_for_writers(database: Database, records: Records)
     ],
 )
 def test_of_a_dossier_that_is_deleted_during_a_refresh_the_next_one_leaves_nothing(
-    database: Database, records: Records, moment: str, scored_before: bool
+    database: Database, records: Records, moment: str, with_records: bool, scored_before: bool
 ) -> None:
     going, staying = records.dossier(), records.dossier()
     if scored_before:
         refresh(database)
-    for dossier in (going, staying):
+    for dossier in (going, staying) if with_records else ():
         records.engagement(dossier, CLOCK - DAY)
         records.commitment(dossier)
 
@@ -333,7 +372,7 @@ def test_of_a_dossier_that_is_deleted_during_a_refresh_the_next_one_leaves_nothi
             connection.execute(sa.text("DELETE FROM raw.dossiers WHERE id = :id"), {"id": going})
 
     with just_before(database, moment, delete):
-        refresh(database)
+        refresh(database, full=True)
     refresh(database)
     assert set(stored_health(database)) == {("default", staying)}
     require_nothing_lost(database)
