@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,13 +73,18 @@ def start(
             stdout=said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=ignore_interrupts if in_background else None,
+            preexec_fn=ignore_interrupts if in_background else heed_interrupts,
         )
 
 
 def ignore_interrupts() -> None:
     """Ignore Ctrl-C from here on, and in all that is started from here."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def heed_interrupts() -> None:
+    """Heed Ctrl-C, whatever the tests were started with."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def call(
@@ -119,6 +125,17 @@ def family(pid: int) -> list[psutil.Process]:
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Return those that still run; one that only waits to be reaped does not."""
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """Make a folder for a server, and remove it.
+
+    Not pytest's own temporary directory: each session that starts there as root closes it to other accounts, and
+    PostgreSQL, which does not run as root, would lose its files.
+    """
+    with tempfile.TemporaryDirectory(prefix="dossier-tests-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager

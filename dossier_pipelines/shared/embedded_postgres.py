@@ -25,7 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -149,7 +149,7 @@ class EmbeddedPostgres:
                 self._keep_mark.touch()
             fcntl.flock(self._users_lock, fcntl.LOCK_UN)
             if not self._keep_mark.exists() and not _is_held(self._users_lock):
-                self._stop_server()
+                self._stop_until_gone()
             os.close(self._users_lock)
             self._users_lock = None
 
@@ -161,9 +161,9 @@ class EmbeddedPostgres:
             self._keep_mark.unlink(missing_ok=True)
             if not self._lives() and self._ask() not in {ACCEPTING, REJECTING}:
                 return False
-            stopped = self._stop_server()
-        if stopped.returncode != 0:
-            raise DatabaseUnavailableError(f"The server in {self.root} was not stopped: {stopped.stdout.strip()}")
+            said = self._stop_until_gone()
+            if self._lives() or self._ask() == ACCEPTING:
+                raise DatabaseUnavailableError(f"The server in {self.root} was not stopped: {said}")
         return True
 
     def _join_or_launch(self) -> None:
@@ -177,18 +177,28 @@ class EmbeddedPostgres:
         except BaseException as error:
             if launching and not isinstance(error, DatabaseUnavailableError):
                 # Ctrl-C while it starts: nobody would stop it later.
-                self._stop_what_starts()
+                self._stop_until_gone()
             if self._users_lock is not None:
                 os.close(self._users_lock)
                 self._users_lock = None
             raise
 
-    def _stop_what_starts(self) -> None:
-        # A server that has not written its process id yet cannot be told to stop; its lock shows that it lives.
+    def _stop_until_gone(self) -> str:
+        """Stop the server and return what pg_ctl said.
+
+        One that has not written its process id yet, or has removed it already, cannot be told; its lock shows that it
+        lives.
+        """
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
-        while self._lives() and time.monotonic() < deadline:
-            self._stop_server()
+        while True:
+            said = self._control("stop", "-m", "fast", "-w", "-t", str(STOP_TIMEOUT_SECONDS)).stdout.strip()
+            if not self._lives() or time.monotonic() > deadline:
+                break
             time.sleep(POLL_SECONDS)
+        if self.socket_directory.parent == SHORT_DIRECTORY:
+            with suppress(OSError):
+                self.socket_directory.rmdir()
+        return said
 
     @property
     def _keep_mark(self) -> Path:
@@ -273,9 +283,6 @@ class EmbeddedPostgres:
     ) -> subprocess.CompletedProcess[str]:
         # The directory is in PGDATA: pg_ctl would hand -D to a shell, where a $ in the path has a meaning.
         return self._run("pg_ctl", action, *arguments, pass_descriptors=pass_descriptors)
-
-    def _stop_server(self) -> subprocess.CompletedProcess[str]:
-        return self._control("stop", "-m", "fast", "-w", "-t", str(STOP_TIMEOUT_SECONDS))
 
     def _give_to_server(self, path: Path) -> None:
         account = self._server_account()

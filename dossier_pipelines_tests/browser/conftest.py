@@ -12,7 +12,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from dossier_pipelines_tests.processes import free_port, start, wait_until
+from dossier_pipelines_tests.processes import free_port, server_folder, start, wait_until
 
 # Read at once: the tests themselves run without any setting of ours.
 SCREENSHOTS = os.environ.get("DOSSIER_SCREENSHOTS")
@@ -41,27 +41,27 @@ def program(*names: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ui() -> Iterator[str]:
     """The address of the UI, with the sample loaded."""
     program("chromium", "chromium-browser", "google-chrome")
-    folder = tmp_path_factory.mktemp("up")
-    log, port = folder / "up.log", free_port()
-    address = f"http://127.0.0.1:{port}"
-    process = start("up", "--port", str(port), "--data-dir", str(folder / "data"), log=log)
+    with server_folder() as folder:
+        log, port = folder / "up.log", free_port()
+        address = f"http://127.0.0.1:{port}"
+        process = start("up", "--port", str(port), "--data-dir", str(folder / "data"), log=log)
 
-    def answers() -> bool:
-        assert process.poll() is None, log.read_text(encoding="utf-8")
+        def answers() -> bool:
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            try:
+                return httpx.get(f"{address}/server_info").status_code == 200
+            except httpx.TransportError:
+                return False
+
         try:
-            return httpx.get(f"{address}/server_info").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait_until(answers, "the UI answers")
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
+            wait_until(answers, "the UI answers")
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from dossier_pipelines_tests.processes import (
     family,
     free_port,
     is_free,
+    server_folder,
     start,
     wait_until,
 )
@@ -102,6 +103,13 @@ EXPECTED = {
 }
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder where a server may live."""
+    with server_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder above, under a name that shells stumble over."""
@@ -111,11 +119,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def data() -> Iterator[Path]:
     """A data directory with an embedded server that runs for the whole module, so that commands join it."""
-    directory = tmp_path_factory.mktemp("deployment") / "a 'data' directory"
-    with another_user(directory):
-        yield directory
+    with server_folder() as folder, another_user(folder / "a 'data' directory") as server:
+        yield server.root
 
 
 @pytest.fixture

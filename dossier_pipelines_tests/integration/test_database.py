@@ -32,7 +32,7 @@ from dossier_pipelines.shared.deployment import running
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres, binary
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.failures import DatabaseUnavailableError
-from dossier_pipelines_tests.processes import free_port
+from dossier_pipelines_tests.processes import free_port, server_folder
 
 PASSWORD = "gehe!m"
 IN_URL = "gehe%21m"
@@ -81,8 +81,21 @@ def as_server_account() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    embedded = EmbeddedPostgres(tmp_path_factory.mktemp("tcp") / "data")
+def server_directory() -> Iterator[Path]:
+    with server_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder where a server may live."""
+    with server_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def server(server_directory: Path) -> Iterator[Server]:
+    embedded = EmbeddedPostgres(server_directory / "data")
     embedded.start()
     embedded.release()
     (embedded.cluster / "pg_hba.conf").write_text(

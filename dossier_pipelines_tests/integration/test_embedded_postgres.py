@@ -22,7 +22,24 @@ import pytest
 
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres, binary
 from dossier_pipelines.shared.failures import DatabaseUnavailableError
-from dossier_pipelines_tests.processes import CHECKOUT, HOLD, alive, another_user, environment, family, wait_until
+from dossier_pipelines_tests.processes import (
+    CHECKOUT,
+    HOLD,
+    alive,
+    another_user,
+    environment,
+    family,
+    heed_interrupts,
+    server_folder,
+    wait_until,
+)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder where a server may live."""
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -312,6 +329,8 @@ def test_any_path_will_do(tmp_path: Path, name: str) -> None:
         assert answers(server)
     assert not answers(server)
     assert (directory / "postgres" / "PG_VERSION").exists()
+    # Nothing is left where the data is not.
+    assert server.socket_directory.parent == directory or not server.socket_directory.exists()
 
 
 def test_a_path_too_long_for_a_socket_is_found_by_processes_with_another_tmpdir(tmp_path: Path) -> None:
@@ -446,6 +465,7 @@ def test_an_interrupt_while_the_server_starts_leaves_none_behind(directory: Path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("Starting PostgreSQL")

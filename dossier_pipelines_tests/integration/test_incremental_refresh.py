@@ -45,12 +45,13 @@ MOST_CHANGES_BETWEEN: Final = 4
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, TOGETHER))
 def test_after_every_refresh_of_a_random_history_all_values_are_those_of_the_formula(
-    database: Database, first: int, record_property: pytest.FixtureRequest
+    database: Database, first: int
 ) -> None:
     histories = [History(number, SEED) for number in range(first, min(first + TOGETHER, HISTORIES))]
     random = Random(f"{SEED}/{first}")
     config, other = VARIED, OTHERWISE
     done: Counter[str] = Counter()
+    refreshed = 0
     _open(database, histories)
     before: dict[Key, Health] = {}
     for _ in range(REFRESHES):
@@ -64,7 +65,7 @@ def test_after_every_refresh_of_a_random_history_all_values_are_those_of_the_for
             config, other = other, config
         now = max(history.clock for history in histories)
         result = refresh_health(database, config, now=now)
-        done["dossiers refreshed"] += result.refreshed
+        refreshed += result.refreshed
         stored = stored_health(database)
         _require_none(differences(stored, reference_health(database, config)), histories)
         _require_none(_unexplained(database, before, stored), histories)
@@ -75,7 +76,7 @@ def test_after_every_refresh_of_a_random_history_all_values_are_those_of_the_for
     assert (result.drifted, result.changed, drifted) == (0, 0, [])
     assert stored_health(database) == stored
     assert result.refreshed == len(stored)
-    record_property("operations", dict(done))
+    print(f"{len(histories)} histories: {sum(done.values())} statements, {refreshed} dossiers refreshed; {dict(done)}")
 
 
 def _open(database: Database, histories: list[History]) -> None:

@@ -23,7 +23,7 @@ from dossier_pipelines.shared.embedded_postgres import binary
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.failures import UserError
 from dossier_pipelines_tests.conftest import execute_on_server
-from dossier_pipelines_tests.processes import another_user, call
+from dossier_pipelines_tests.processes import another_user, call, server_folder
 from dossier_pipelines_tests.records import rows, scalar
 
 # Everything that a schema is made of, in PostgreSQL's own words; Alembic's version table is its own affair.
@@ -289,7 +289,8 @@ def test_a_restored_backup_is_what_was_backed_up(
 
 
 def test_the_oldest_supported_server_takes_the_backups_of_the_newest_programs(tmp_path: Path) -> None:
-    with another_user(tmp_path / "data", {"PGSERVER_POSTGRES_VERSION": "16"}) as server:
+    oldest = {"PGSERVER_POSTGRES_VERSION": "16"}
+    with server_folder() as folder, another_user(folder / "data", oldest) as server:
         database = create_database(server.url("postgres"))
         assert scalar(database, "SHOW server_version_num").startswith("16")
         runner.migrate(database)

@@ -27,7 +27,7 @@ WITH compared AS MATERIALIZED (
     LEFT JOIN dossiers.engagement_stats AS e ON e.tenant_id = r.tenant_id AND e.dossier_id = r.dossier_id
     LEFT JOIN dossiers.commitment_stats AS c ON c.tenant_id = r.tenant_id AND c.dossier_id = r.dossier_id
 ),
--- What moved a score: its components, or its late commitments, which lower no component and are asked about first.
+-- What moved a score: its components, or its late commitments, which lower no component but are asked about first.
 -- Each record is taken for what it was at the previous score (its mark says so, or else its dates) and for what it is
 -- now. The statistics decide how many there are; where records cannot tell (a mark keeps 20 ids), the rest is added
 -- to what is known.
