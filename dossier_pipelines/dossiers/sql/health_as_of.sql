@@ -1,6 +1,7 @@
 -- All statistics and the score of each dossier in refresh_keys, as of its moment: the one definition of the formula.
--- Grain: one row of refreshed per key, a working table like refresh_keys. Engagements come from engagements_dossier_occurred_idx alone, commitments by
--- commitments_dossier_idx; for a full refresh the planner reads both tables once instead.
+-- Grain: one row of refreshed per key, a working table like refresh_keys. Engagements come from
+-- engagements_dossier_occurred_idx alone, commitments by commitments_dossier_idx; for a full refresh the planner may
+-- read both tables once instead.
 -- stale_at is expires_at, 60 minutes after as_of, or, if earlier, the moment at which time alone changes a statistic:
 -- an engagement leaves a window just after its 90 or 365 days (windows include both ends) or begins to exist, recency
 -- loses a step at the start of a further whole day, a due date passes or comes within 30 days at midnight in the
@@ -26,29 +27,27 @@ WITH engagement AS (
 ),
 commitment AS (
     SELECT k.ordinal,
-        count(*) FILTER (WHERE s.begun AND NOT s.cancelled) AS total,
-        count(*) FILTER (WHERE s.open AND c.status <> 'overdue') AS active,
-        count(*) FILTER (WHERE s.open AND c.due_date < k.today) AS overdue,
-        count(*) FILTER (WHERE s.completed) AS fulfilled,
-        count(*) FILTER (WHERE s.open AND c.due_date BETWEEN k.today AND k.today + 30) AS upcoming,
+        count(*) FILTER (WHERE s.state <> 'cancelled') AS total,
+        count(*) FILTER (WHERE s.state = 'open' AND c.status <> 'overdue') AS active,
+        count(*) FILTER (WHERE s.state = 'open' AND c.due_date < k.today) AS overdue,
+        count(*) FILTER (WHERE s.state = 'completed') AS fulfilled,
+        count(*) FILTER (WHERE s.state = 'open' AND c.due_date BETWEEN k.today AND k.today + 30) AS upcoming,
         least(
-            CASE WHEN bool_or(s.open AND c.due_date IN (k.today, k.today + 31)) THEN k.midnight END,
-            min(e.ends_at) FILTER (WHERE e.ends_at > k.as_of),
+            min(k.midnight) FILTER (WHERE s.state = 'open' AND c.due_date IN (k.today, k.today + 31)),
+            min(c.completed_at) FILTER (WHERE c.status = 'completed' AND c.completed_at > k.as_of),
+            min(c.cancelled_at) FILTER (WHERE c.status = 'cancelled' AND c.cancelled_at > k.as_of),
             min(c.created_at) FILTER (WHERE c.created_at > k.as_of)
         ) AS changes_at
     FROM dossiers.refresh_keys AS k
     JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
     CROSS JOIN LATERAL (
-        SELECT c.created_at IS NULL OR c.created_at <= k.as_of AS begun,
-            CASE c.status WHEN 'completed' THEN c.completed_at WHEN 'cancelled' THEN c.cancelled_at END AS ends_at
-    ) AS e
-    CROSS JOIN LATERAL (
-        SELECT e.begun,
-            e.begun AND c.status = 'completed' AND coalesce(e.ends_at <= k.as_of, true) AS completed,
-            e.begun AND c.status = 'cancelled' AND coalesce(e.ends_at <= k.as_of, true) AS cancelled,
-            e.begun AND (c.status NOT IN ('completed', 'cancelled') OR coalesce(e.ends_at > k.as_of, false)) AS open
+        -- What it is at the moment; null before it begins to exist.
+        SELECT CASE WHEN c.created_at > k.as_of THEN NULL
+            WHEN c.status = 'completed' AND coalesce(c.completed_at <= k.as_of, true) THEN 'completed'
+            WHEN c.status = 'cancelled' AND coalesce(c.cancelled_at <= k.as_of, true) THEN 'cancelled'
+            ELSE 'open' END AS state
     ) AS s
-    GROUP BY k.ordinal, k.midnight
+    GROUP BY k.ordinal
 ),
 statistic AS (
     SELECT k.*,
@@ -81,7 +80,6 @@ statistic AS (
         SELECT l.latest + (s.fresh_days + 1) * interval '24 hours' AS fresh_until,
             l.latest + (s.recent_days + 1) * interval '24 hours' AS recent_until,
             l.latest + (s.distant_days + 1) * interval '24 hours' AS distant_until
-        OFFSET '0'
     ) AS u
     CROSS JOIN LATERAL (
         SELECT
@@ -95,6 +93,8 @@ statistic AS (
     ) AS r
     -- A dossier that is gone has none.
     WHERE k.settings_type IS NOT NULL
+    -- Without a fence each use of a value below would compute it again.
+    OFFSET '0'
 ),
 scored AS (
     SELECT t.*,
@@ -102,6 +102,7 @@ scored AS (
             round(t.weight_engagement * t.frequency + t.weight_commitment * t.rate + t.weight_recency * t.recency)
         END AS overall
     FROM statistic AS t
+    OFFSET '0'
 )
 SELECT
     tenant_id, dossier_id,

@@ -28,49 +28,65 @@ taken AS (
     WHERE s.consumer = 'dossiers.health' AND s.tenant_id = m.tenant_id
     RETURNING s.tenant_id, s.dossier_id, s.entity, s.record_ids, s.marked_at
 ),
-stale AS (
-    SELECT t.tenant_id, t.dossier_id FROM taken AS t
-    UNION
-    SELECT s.tenant_id, s.dossier_id FROM moment AS m
-    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.stale_at <= m.as_of
-    UNION
-    SELECT s.tenant_id, s.dossier_id FROM moment AS m
-    JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id
-    WHERE m.all_stale
-),
 -- Which records a change came from is only asked where there is a score to compare with. Of several marks of one
--- record the first says what it was then.
-records AS (
+-- record the first says what it was then. LIMIT makes it a probe of the primary key per mark: how many there are, the
+-- planner cannot know.
+marked AS (
+    SELECT DISTINCT ON (t.tenant_id, t.dossier_id, split_part(t.entity, ' ', 1), r.id)
+        t.tenant_id, t.dossier_id, t.entity, r.id
+    FROM taken AS t
+    LEFT JOIN LATERAL (
+        SELECT h.dossier_id FROM dossiers.health_scores AS h
+        WHERE h.tenant_id = t.tenant_id AND h.dossier_id = t.dossier_id LIMIT 1
+    ) AS s ON true
+    LEFT JOIN LATERAL unnest(CASE WHEN s.dossier_id IS NOT NULL THEN t.record_ids END) AS r (id) ON true
+    ORDER BY t.tenant_id, t.dossier_id, split_part(t.entity, ' ', 1), r.id, t.marked_at
+),
+-- One grouping instead of a join with the marks, which the planner, expecting few, would do in a nested loop.
+stale AS (
     SELECT f.tenant_id, f.dossier_id,
         coalesce(bool_or(f.entity = 'dossiers retyped'), false) AS retyped,
-        jsonb_object_agg(f.id, split_part(f.entity, ' ', 2)) FILTER (WHERE f.entity LIKE 'engagements %') AS engagements,
-        jsonb_object_agg(f.id, split_part(f.entity, ' ', 2)) FILTER (WHERE f.entity LIKE 'commitments %') AS commitments
+        jsonb_object_agg(f.id, split_part(f.entity, ' ', 2))
+            FILTER (WHERE f.id IS NOT NULL AND f.entity LIKE 'engagements %') AS engagements,
+        jsonb_object_agg(f.id, split_part(f.entity, ' ', 2))
+            FILTER (WHERE f.id IS NOT NULL AND f.entity LIKE 'commitments %') AS commitments
     FROM (
-        SELECT DISTINCT ON (t.tenant_id, t.dossier_id, split_part(t.entity, ' ', 1), r.id)
-            t.tenant_id, t.dossier_id, t.entity, r.id
-        FROM taken AS t
-        JOIN dossiers.health_scores AS s ON s.tenant_id = t.tenant_id AND s.dossier_id = t.dossier_id
-        CROSS JOIN LATERAL unnest(t.record_ids) AS r (id)
-        ORDER BY t.tenant_id, t.dossier_id, split_part(t.entity, ' ', 1), r.id, t.marked_at
+        SELECT m.tenant_id, m.dossier_id, m.entity, m.id FROM marked AS m
+        UNION ALL
+        SELECT s.tenant_id, s.dossier_id, NULL, NULL FROM moment AS m
+        JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id AND s.stale_at <= m.as_of
+        UNION ALL
+        SELECT s.tenant_id, s.dossier_id, NULL, NULL FROM moment AS m
+        JOIN dossiers.health_scores AS s ON s.tenant_id = m.tenant_id
+        WHERE m.all_stale
     ) AS f
     GROUP BY f.tenant_id, f.dossier_id
 ),
 wanted AS (
-    SELECT s.tenant_id, s.dossier_id, true AS stale FROM stale AS s
+    -- Probes again: few dossiers are stale, and the planner expects a third of them.
+    SELECT s.tenant_id, s.dossier_id, true AS stale, d.id IS NOT NULL AS lives, d.type,
+        s.retyped, s.engagements, s.commitments
+    FROM stale AS s
+    LEFT JOIN LATERAL (
+        SELECT r.id, r.type FROM raw.dossiers AS r WHERE r.tenant_id = s.tenant_id AND r.id = s.dossier_id LIMIT 1
+    ) AS d ON true
+    WHERE NOT CAST(:full AS boolean)
     UNION ALL
-    SELECT d.tenant_id, d.id, false FROM moment AS m
-    JOIN raw.dossiers AS d ON d.tenant_id = m.tenant_id
+    SELECT coalesce(d.tenant_id, s.tenant_id), coalesce(d.id, s.dossier_id), s.dossier_id IS NOT NULL,
+        d.id IS NOT NULL, d.type, coalesce(s.retyped, false), s.engagements, s.commitments
+    FROM (
+        SELECT r.tenant_id, r.id, r.type FROM moment AS m
+        JOIN raw.dossiers AS r ON r.tenant_id = m.tenant_id
+        WHERE CAST(:full AS boolean)
+    ) AS d
+    FULL JOIN stale AS s ON s.tenant_id = d.tenant_id AND s.dossier_id = d.id
     WHERE CAST(:full AS boolean)
-        AND NOT EXISTS (SELECT FROM stale AS s WHERE s.tenant_id = d.tenant_id AND s.dossier_id = d.id)
 )
 INSERT INTO dossiers.refresh_keys
 SELECT
     row_number() OVER (), w.tenant_id, w.dossier_id,
-    CASE WHEN d.id IS NULL THEN NULL WHEN d.type = ANY (CAST(:settings_types AS text[])) THEN d.type ELSE '*' END,
+    CASE WHEN NOT w.lives THEN NULL WHEN w.type = ANY (CAST(:settings_types AS text[])) THEN w.type ELSE '*' END,
     m.as_of, m.as_of + interval '60 minutes', m.as_of - 365 * interval '24 hours',
-    m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, coalesce(r.retyped, false),
-    r.engagements, r.commitments
+    m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, w.retyped, w.engagements, w.commitments
 FROM wanted AS w
-LEFT JOIN raw.dossiers AS d ON d.tenant_id = w.tenant_id AND d.id = w.dossier_id
 JOIN moment AS m ON m.tenant_id = w.tenant_id
-LEFT JOIN records AS r ON r.tenant_id = w.tenant_id AND r.dossier_id = w.dossier_id
