@@ -83,6 +83,13 @@ COMMITMENTS: Final = _raw_table(
     _one_of("priority", PRIORITIES),
 )
 sa.Index("commitments_dossier_idx", COMMITMENTS.c.tenant_id, COMMITMENTS.c.dossier_id)
+# What overdue detection looks through: open commitments by the day they are due.
+sa.Index(
+    "commitments_open_due_idx",
+    COMMITMENTS.c.tenant_id,
+    COMMITMENTS.c.due_date,
+    postgresql_where=sa.text("status IN ('pending', 'in_progress')"),
+)
 
 DOCUMENTS: Final = _raw_table(
     "documents",
@@ -229,4 +236,27 @@ HEALTH_REFRESHES: Final = sa.Table(
     sa.CheckConstraint("mode IN ('incremental', 'full')", name="mode"),
     schema="dossiers",
     comment="One row per tenant and refresh",
+)
+
+RELATIONSHIP_ALERTS: Final = sa.Table(
+    "relationship_alerts",
+    METADATA,
+    tenant_column(),
+    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Also its event's id"),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
+    sa.Column("kind", sa.Text, nullable=False, comment="health_drop or silence"),
+    sa.Column("raised_at", MOMENT, nullable=False, comment="As of which moment it was noticed"),
+    sa.Column("cleared_at", MOMENT, comment="As of which moment it was over; null while it lasts"),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    _one_of("kind", ("health_drop", "silence")),
+    schema="dossiers",
+    comment="Troubles of relationships: each is told once, until it is over",
+)
+sa.Index(
+    "relationship_alerts_open_idx",
+    RELATIONSHIP_ALERTS.c.tenant_id,
+    RELATIONSHIP_ALERTS.c.dossier_id,
+    RELATIONSHIP_ALERTS.c.kind,
+    unique=True,
+    postgresql_where=sa.text("cleared_at IS NULL"),
 )

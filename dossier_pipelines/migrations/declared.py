@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 import dossier_pipelines.dossiers.tables
-import dossier_pipelines.ingestion.tables  # noqa: F401
+import dossier_pipelines.ingestion.tables
+import dossier_pipelines.notifications.tables  # noqa: F401
 from dossier_pipelines.shared.tables import METADATA
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers")
+SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications")
 # Functions, triggers and views, in the order in which they build on each other.
 PROGRAMS: Final = (
     ("dossier_pipelines.ingestion", "stable_uuid.sql"),
     ("dossier_pipelines.dossiers", "mark_stale.sql"),
     ("dossier_pipelines.dossiers", "views.sql"),
+    ("dossier_pipelines.notifications", "views.sql"),
 )
 
 

@@ -6,20 +6,27 @@ Assets, checks and ops receive a `Database`; the resource that makes it is wirin
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from dossier_pipelines.shared.failures import DatabaseUnavailableError, describe_database_error, sqlstate
+from dossier_pipelines.shared.failures import (
+    DatabaseUnavailableError,
+    describe_database_error,
+    is_transient,
+    sqlstate,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, CursorResult, Engine
+
+T = TypeVar("T")
 
 OLDEST_VERSION: Final = 16
 OWN_DRIVER: Final = "postgresql+psycopg"
@@ -97,6 +104,21 @@ class Database:
         """Yield a connection; commit at the end, roll back on an exception."""
         with self.engine.begin() as connection:
             yield connection
+
+    def in_transaction(self, work: Callable[[Connection], T], *, patience_seconds: float = 60.0) -> T:
+        """Return what ``work`` makes of a transaction, tried again after a failure that another try may mend.
+
+        A connection can be lost while it commits: ``work`` may have taken effect and is done once more, so that it must
+        be written to find its own effect.
+        """
+        import stamina
+
+        for attempt in stamina.retry_context(
+            on=is_transient, attempts=None, timeout=patience_seconds, wait_initial=0.05, wait_max=2.0
+        ):
+            with attempt, self.transaction() as connection:
+                return work(connection)
+        raise AssertionError("a retried block returns or raises")
 
     def run(self, package: str, name: str, parameters: Mapping[str, Any] | None = None) -> list[sa.Row[Any]]:
         """Run one statement file in a transaction of its own and return its rows, if any."""

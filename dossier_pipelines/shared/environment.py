@@ -7,8 +7,9 @@ variable set, and a wrong value fails by its name when it is first needed.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,22 @@ from dossier_pipelines.shared.failures import SettingError
 DEFAULT_TENANT: Final = "default"
 DEFAULT_TIMEZONE: Final = "Asia/Riyadh"
 DEFAULT_DATA_DIRECTORY: Final = ".dossier"
+# The ports of RFC 8314 and RFC 6409.
+SMTP_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmtpSettings:
+    """A mail server and how to talk to it."""
+
+    host: str
+    port: int
+    encryption: str
+    """implicit (TLS from the first byte), starttls, or none."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """Certificates to trust instead of the system's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +49,7 @@ class Settings:
     """A folder, an SQLAlchemy URL or a REST base URL; None means the built-in sample."""
     mapping: Path | None = None
     """A mapping file, TOML or YAML, that translates the source's names."""
-    source_api_key: str | None = None
+    source_api_key: str | None = field(default=None, repr=False)
     """The key that a REST source asks for."""
     tenant_id: str = DEFAULT_TENANT
     timezone: str = DEFAULT_TIMEZONE
@@ -45,6 +62,28 @@ class Settings:
     max_removed_share: float = 0.2
     allow_empty: bool = False
     """Accept a source that holds no rows."""
+    scheduled_jobs: bool = True
+    """Whether schedules and sensors start by themselves."""
+    refresh_interval_minutes: int = 15
+    overdue_check_hour: int = 2
+    daily_notifications: int = 10
+    """What one person gets in a day one by one; the rest goes into one digest."""
+    operations_recipients: tuple[str, ...] = ()
+    """Mail addresses that hear of jobs that fail."""
+    smtp: SmtpSettings | None = None
+    """The mail server; None means that mails are files in data_directory/mailbox."""
+    mail_from: str = "Dossier Pipelines <dossier-pipelines@localhost>"
+    webhook_url: str | None = None
+    """Where notifications are posted to, too; None means nowhere."""
+    webhook_secret: str | None = field(default=None, repr=False)
+    """The signing secret of the Standard Webhooks convention, whsec_..."""
+    mails_per_run: int | None = None
+    webhooks_per_run: int | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that a notification takes."""
+        return ("in_app", "email", "webhook") if self.webhook_url else ("in_app", "email")
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
@@ -52,9 +91,11 @@ def _path(environ: Mapping[str, str], name: str) -> Path | None:
     return Path(value).expanduser() if value else None
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
+def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     value = environ.get(name, "").strip().lower()
-    if value in {"", "0", "false", "no", "off"}:
+    if not value:
+        return default
+    if value in {"0", "false", "no", "off"}:
         return False
     if value in {"1", "true", "yes", "on"}:
         return True
@@ -74,6 +115,71 @@ def _share(environ: Mapping[str, str], name: str, default: float) -> float:
     return share
 
 
+def _number(environ: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    if not (value.isascii() and value.isdecimal() and least <= int(value) <= most):
+        raise SettingError(f"{name} is {value!r}; write a whole number from {least} to {most}, such as {default}.")
+    return int(value)
+
+
+def _limit(environ: Mapping[str, str], name: str) -> int | None:
+    return _number(environ, name, 0, least=0, most=1_000_000) or None
+
+
+def _refresh_interval(environ: Mapping[str, str]) -> int:
+    name, default = "HEALTH_REFRESH_INTERVAL_MINUTES", Settings.refresh_interval_minutes
+    minutes = _number(environ, name, default, least=1, most=720)
+    # Cron counts within the hour, and within the day.
+    if (60 % minutes if minutes < 60 else minutes % 60 or 24 % (minutes // 60)) != 0:
+        raise SettingError(f"{name} is {minutes}; write a divisor of 60, or whole hours that divide the day.")
+    return minutes
+
+
+def _addresses(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    addresses = tuple(part.strip() for part in environ.get(name, "").split(",") if part.strip())
+    for address in addresses:
+        if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
+            raise SettingError(f"{name} holds {address!r}, which is no mail address; separate addresses by commas.")
+    return addresses
+
+
+def _smtp(environ: Mapping[str, str]) -> SmtpSettings | None:
+    host = environ.get("DOSSIER_SMTP_HOST", "").strip()
+    if not host:
+        return None
+    encryption = environ.get("DOSSIER_SMTP_ENCRYPTION", "").strip().lower() or "starttls"
+    if encryption not in SMTP_PORTS:
+        raise SettingError(f"DOSSIER_SMTP_ENCRYPTION is {encryption!r}; write one of {', '.join(SMTP_PORTS)}.")
+    username = environ.get("DOSSIER_SMTP_USERNAME", "").strip() or None
+    if username and encryption == "none":
+        raise SettingError(
+            "DOSSIER_SMTP_USERNAME is set and DOSSIER_SMTP_ENCRYPTION is none: the password would travel in the clear. "
+            "Use starttls or implicit."
+        )
+    return SmtpSettings(
+        host=host,
+        port=_number(environ, "DOSSIER_SMTP_PORT", SMTP_PORTS[encryption], least=1, most=65535),
+        encryption=encryption,
+        username=username,
+        password=environ.get("DOSSIER_SMTP_PASSWORD") or None,
+        ca_file=_path(environ, "DOSSIER_SMTP_CA_FILE"),
+    )
+
+
+def _webhook(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    url = environ.get("DOSSIER_WEBHOOK_URL", "").strip() or None
+    secret = environ.get("DOSSIER_WEBHOOK_SECRET", "").strip() or None
+    if url is None:
+        return None, None
+    if not url.startswith(("https://", "http://")):
+        raise SettingError("DOSSIER_WEBHOOK_URL must begin with https:// (or http://).")
+    if secret is None:
+        raise SettingError("DOSSIER_WEBHOOK_URL is set without DOSSIER_WEBHOOK_SECRET: receivers need the signature.")
+    return url, secret
+
+
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; raise SettingError naming the variable and the legal values."""
     environ = os.environ if environ is None else environ
@@ -82,6 +188,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingError(f"DOSSIER_TENANT is {tenant_id!r}; use at most 40 letters, digits, hyphens and underscores.")
     timezone = environ.get("DOSSIER_TIMEZONE", "").strip() or DEFAULT_TIMEZONE
     zone(timezone, setting="DOSSIER_TIMEZONE")
+    webhook_url, webhook_secret = _webhook(environ)
     return Settings(
         database_url=environ.get("DOSSIER_DATABASE_URL", "").strip() or None,
         data_directory=_path(environ, "DOSSIER_DATA_DIR") or Path(DEFAULT_DATA_DIRECTORY),
@@ -95,4 +202,17 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         full_refresh=_flag(environ, "DOSSIER_FULL_REFRESH"),
         max_removed_share=_share(environ, "DOSSIER_MAX_REMOVED_SHARE", Settings.max_removed_share),
         allow_empty=_flag(environ, "DOSSIER_ALLOW_EMPTY"),
+        scheduled_jobs=_flag(environ, "ENABLE_SCHEDULED_JOBS", default=True),
+        refresh_interval_minutes=_refresh_interval(environ),
+        overdue_check_hour=_number(environ, "OVERDUE_CHECK_HOUR", Settings.overdue_check_hour, least=0, most=23),
+        daily_notifications=_number(
+            environ, "DOSSIER_DAILY_NOTIFICATIONS", Settings.daily_notifications, least=1, most=1000
+        ),
+        operations_recipients=_addresses(environ, "DOSSIER_OPERATIONS_RECIPIENTS"),
+        smtp=_smtp(environ),
+        mail_from=environ.get("DOSSIER_MAIL_FROM", "").strip() or Settings.mail_from,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+        mails_per_run=_limit(environ, "DOSSIER_MAILS_PER_RUN"),
+        webhooks_per_run=_limit(environ, "DOSSIER_WEBHOOKS_PER_RUN"),
     )

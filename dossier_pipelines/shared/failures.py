@@ -33,6 +33,14 @@ class MappingError(UserError):
     """A mapping file does not fit the entities or the source."""
 
 
+class LeaseHeldError(UserError):
+    """Another run does this job right now."""
+
+
+class LeaseLostError(UserError):
+    """The lease ran out, and with it the right to write."""
+
+
 class RejectedShareError(UserError):
     """More rows than allowed are bad; nothing was merged."""
 
@@ -61,6 +69,22 @@ REFUSALS: Final = {
     r"too many clients|remaining connection slots": "53300",
     r"the database system is (starting up|shutting down|not yet accepting connections)": "57P03",
 }
+
+
+# Serialization, deadlock, lock and statement timeouts; shutdown, crash, start-up; too many connections.
+TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300"})
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same work may succeed when it is tried again: the database was busy, or away for a moment."""
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+    if not isinstance(error, DBAPIError):
+        return False
+    code = sqlstate(error)
+    if code is None:
+        return isinstance(error, OperationalError | InterfaceError)
+    return code in TRANSIENT or code.startswith("08")
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql as pg
 METADATA: Final = sa.MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
         "ck": "%(table_name)s_%(constraint_name)s_check",
     }
@@ -57,4 +58,98 @@ STALE_MARKS: Final = sa.Table(
     ),
     schema="platform",
     comment="What changed and has not been recomputed yet",
+)
+
+ALL_TENANTS: Final = "*"
+
+EVENTS: Final = sa.Table(
+    "events",
+    METADATA,
+    tenant_column(),
+    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("type", sa.Text, nullable=False, comment="commitment_overdue, health_score_dropped, ..."),
+    sa.Column("entity_type", sa.Text, nullable=False, comment="What it happened to: commitment, dossier, ..."),
+    sa.Column("entity_id", pg.UUID, nullable=False, comment="Which one"),
+    sa.Column("payload", pg.JSONB, nullable=False, comment="What was so at that moment"),
+    sa.Column("occurred_at", MOMENT, nullable=False, comment="As of which moment it happened"),
+    sa.Column(
+        "recorded_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was written"
+    ),
+    sa.Column("run_id", sa.Text, comment="The Dagster run"),
+    sa.Column("dedupe_key", sa.Text, nullable=False, comment="The same happening is recorded once under it"),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.UniqueConstraint("tenant_id", "dedupe_key"),
+    schema="platform",
+    comment="What happened, append-only, written in the transaction of the change that it reports",
+)
+sa.Index("events_type_occurred_idx", EVENTS.c.tenant_id, EVENTS.c.type, EVENTS.c.occurred_at)
+
+JOB_LEASES: Final = sa.Table(
+    "job_leases",
+    METADATA,
+    sa.Column(
+        "tenant_id", sa.Text(collation="C"), nullable=False, comment="Whose job; * for one that works for all tenants"
+    ),
+    sa.Column("job", sa.Text, nullable=False, comment="What is never done twice at once"),
+    sa.Column("holder", sa.Text, comment="The run that holds it; null while it is free"),
+    sa.Column("fencing_number", sa.BigInteger, nullable=False, comment="One more for each holder; an older one is refused"),
+    sa.Column("acquired_at", MOMENT, comment="Since when"),
+    sa.Column("expires_at", MOMENT, comment="Until when, unless it is renewed"),
+    sa.Column("ended_at", MOMENT, comment="When the last holder let go, or was found dead"),
+    sa.Column("ended_because", sa.Text, comment="released, expired or abandoned"),
+    sa.PrimaryKeyConstraint("tenant_id", "job"),
+    schema="platform",
+    comment="Who does which job right now",
+)
+
+AUDIT_LOG: Final = sa.Table(
+    "audit_log",
+    METADATA,
+    sa.Column(
+        "tenant_id", sa.Text(collation="C"), nullable=False, comment="Whose; * for a job that works for all tenants"
+    ),
+    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("action_type", sa.Text, nullable=False, comment="background_job_execution, ..."),
+    sa.Column("entity_type", sa.Text, nullable=False, comment="What it was done to"),
+    sa.Column("run_id", sa.Text, comment="The Dagster run"),
+    sa.Column(
+        "details", pg.JSONB, nullable=False, comment="Of a job: job_name, status, results, execution_time_ms, error"
+    ),
+    sa.Column("recorded_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    schema="platform",
+    comment="What was done, by which run, and how it ended",
+)
+sa.Index(
+    "audit_log_run_idx",
+    AUDIT_LOG.c.tenant_id,
+    AUDIT_LOG.c.run_id,
+    unique=True,
+    postgresql_where=sa.text("action_type = 'background_job_execution'"),
+)
+sa.Index(
+    "audit_log_job_idx", AUDIT_LOG.c.tenant_id, sa.text("(details ->> 'job_name')"), AUDIT_LOG.c.recorded_at
+)
+
+JOB_ALERTS: Final = sa.Table(
+    "job_alerts",
+    METADATA,
+    sa.Column("tenant_id", sa.Text(collation="C"), nullable=False, comment="* for a job that works for all tenants"),
+    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("job", sa.Text, nullable=False, comment="Which job"),
+    sa.Column("condition", sa.Text, nullable=False, comment="failing or missed"),
+    sa.Column("said", sa.Text, nullable=False, comment="In words"),
+    sa.Column("raised_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("cleared_at", MOMENT, comment="When it was over; null while it lasts"),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    schema="platform",
+    comment="Troubles of jobs: each is told once until it clears",
+)
+sa.Index(
+    "job_alerts_open_idx",
+    JOB_ALERTS.c.tenant_id,
+    JOB_ALERTS.c.job,
+    JOB_ALERTS.c.condition,
+    unique=True,
+    postgresql_where=sa.text("cleared_at IS NULL"),
 )

@@ -124,6 +124,11 @@ BEGIN
         JOIN old_rows AS o ON o.tenant_id = s.tenant_id AND o.id = s.dossier_id
         FOR UPDATE OF s SKIP LOCKED
     ) AS free WHERE r.tenant_id = free.tenant_id AND r.dossier_id = free.dossier_id;
+    DELETE FROM dossiers.relationship_alerts AS r USING (
+        SELECT s.tenant_id, s.id FROM dossiers.relationship_alerts AS s
+        JOIN old_rows AS o ON o.tenant_id = s.tenant_id AND o.id = s.dossier_id
+        FOR UPDATE OF s SKIP LOCKED
+    ) AS free WHERE r.tenant_id = free.tenant_id AND r.id = free.id;
     INSERT INTO platform.stale_marks (tenant_id, consumer, dossier_id, entity, record_ids)
     SELECT tenant_id, 'dossiers.health', id, 'dossiers known', ARRAY[id] FROM old_rows;
     RETURN NULL;
@@ -132,7 +137,7 @@ END $$;
 CREATE OR REPLACE FUNCTION dossiers.remove_all_derived() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     TRUNCATE raw.engagements, raw.commitments, raw.documents,
-        dossiers.engagement_stats, dossiers.commitment_stats, dossiers.health_scores;
+        dossiers.engagement_stats, dossiers.commitment_stats, dossiers.health_scores, dossiers.relationship_alerts;
     RETURN NULL;
 END $$;
 

@@ -6,7 +6,6 @@
 -- an engagement leaves a window just after its 90 or 365 days (windows include both ends) or begins to exist, recency
 -- loses a step at the start of a further whole day, a due date passes or comes within 30 days at midnight in the
 -- tenant's zone, a commitment begins to exist or ends. Only what happens before expires_at matters.
-CREATE UNLOGGED TABLE dossiers.refreshed AS
 WITH engagement AS (
     SELECT k.ordinal,
         count(*) FILTER (WHERE e.occurred_at <= k.as_of) AS in_year,
@@ -20,7 +19,7 @@ WITH engagement AS (
             ) + 90 * interval '24 hours' + interval '1 microsecond',
             min(e.occurred_at) FILTER (WHERE e.occurred_at > k.as_of)
         ) AS changes_at
-    FROM dossiers.refresh_keys AS k
+    FROM refresh_keys AS k
     JOIN raw.engagements AS e ON e.tenant_id = k.tenant_id AND e.dossier_id = k.dossier_id
         AND e.occurred_at >= k.year_start
     GROUP BY k.ordinal
@@ -38,7 +37,7 @@ commitment AS (
             min(c.cancelled_at) FILTER (WHERE c.status = 'cancelled' AND c.cancelled_at > k.as_of),
             min(c.created_at) FILTER (WHERE c.created_at > k.as_of)
         ) AS changes_at
-    FROM dossiers.refresh_keys AS k
+    FROM refresh_keys AS k
     JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
     CROSS JOIN LATERAL (
         -- What it is at the moment; null before it begins to exist.
@@ -60,7 +59,7 @@ statistic AS (
         least(k.expires_at, e.changes_at, c.changes_at, r.next_step) AS stale_at,
         s.weight_engagement, s.weight_commitment, s.weight_recency, s.min_engagements, s.min_commitments,
         s.excellent_from, s.good_from, s.fair_from
-    FROM dossiers.refresh_keys AS k
+    FROM refresh_keys AS k
     -- Every key has its settings, registered in this transaction. An inner join would let the planner expect few rows
     -- from a table without statistics, and then join the aggregates in nested loops: 16 s instead of 0.3 s, once.
     LEFT JOIN dossiers.health_settings AS s

@@ -1,8 +1,8 @@
--- The dossiers that one refresh recomputes, with the moment and the windows that apply to each.
+-- The dossiers that one refresh recomputes, with the moment and the windows that apply to each. refresh.py makes it a
+-- working table of its transaction.
 -- Grain: one row per dossier; one that is gone has no settings_type. The last columns are for explanations: whether
--- the type changed, and {id: what it was} of the records that changed. Made and dropped in the transaction of the refresh, so that nobody else ever sees it;
--- unlogged rather than temporary, because PostgreSQL reads temporary tables in one process only.
-CREATE UNLOGGED TABLE dossiers.refresh_keys (
+-- the type changed, and {id: what it was} of the records that changed.
+CREATE TEMPORARY TABLE refresh_keys (
     ordinal integer NOT NULL,
     tenant_id text COLLATE "C" NOT NULL,
     dossier_id uuid NOT NULL,
@@ -17,4 +17,4 @@ CREATE UNLOGGED TABLE dossiers.refresh_keys (
     retyped boolean NOT NULL,
     engagements_before jsonb,
     commitments_before jsonb
-);
+) ON COMMIT DROP

@@ -2,7 +2,7 @@
 -- refresh held it, or wrote it anew. A full refresh looks at every row, not only at the dossiers with a mark.
 -- Grain: one row per dossier that is gone. An anti-join of the keys with dossiers_pkey.
 WITH derived AS (
-    SELECT k.tenant_id, k.dossier_id FROM dossiers.refresh_keys AS k WHERE NOT CAST(:full AS boolean)
+    SELECT k.tenant_id, k.dossier_id FROM refresh_keys AS k WHERE NOT CAST(:full AS boolean)
     UNION ALL
     SELECT a.tenant_id, a.dossier_id FROM (
         SELECT s.tenant_id, s.dossier_id FROM dossiers.health_scores AS s
@@ -21,6 +21,10 @@ engagement AS (
 ),
 commitment AS (
     DELETE FROM dossiers.commitment_stats AS s USING vanished AS v
+    WHERE s.tenant_id = v.tenant_id AND s.dossier_id = v.dossier_id
+),
+alert AS (
+    DELETE FROM dossiers.relationship_alerts AS s USING vanished AS v
     WHERE s.tenant_id = v.tenant_id AND s.dossier_id = v.dossier_id
 )
 DELETE FROM dossiers.health_scores AS s USING vanished AS v

@@ -2,6 +2,7 @@
 -- Grain: one row of refresh_keys per dossier. A score is stale when a record of it changed (marks), when it is 60
 -- minutes old or time moved a statistic of it over a boundary (both by health_scores_stale_idx), or when the tenant's
 -- last refresh had other settings or a later moment; only then are all its scores read.
+-- Returns how many there are, and how many of them are gone.
 -- In full mode every other dossier comes along, not stale, so that a difference found there is drift.
 -- A day is 24 hours in every window.
 WITH moment AS (
@@ -81,12 +82,16 @@ wanted AS (
     ) AS d
     FULL JOIN stale AS s ON s.tenant_id = d.tenant_id AND s.dossier_id = d.id
     WHERE CAST(:full AS boolean)
+),
+chosen AS (
+    INSERT INTO refresh_keys
+    SELECT
+        row_number() OVER (), w.tenant_id, w.dossier_id,
+        CASE WHEN NOT w.lives THEN NULL WHEN w.type = ANY (CAST(:settings_types AS text[])) THEN w.type ELSE '*' END,
+        m.as_of, m.as_of + interval '60 minutes', m.as_of - 365 * interval '24 hours',
+        m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, w.retyped, w.engagements, w.commitments
+    FROM wanted AS w
+    JOIN moment AS m ON m.tenant_id = w.tenant_id
+    RETURNING settings_type IS NULL AS gone
 )
-INSERT INTO dossiers.refresh_keys
-SELECT
-    row_number() OVER (), w.tenant_id, w.dossier_id,
-    CASE WHEN NOT w.lives THEN NULL WHEN w.type = ANY (CAST(:settings_types AS text[])) THEN w.type ELSE '*' END,
-    m.as_of, m.as_of + interval '60 minutes', m.as_of - 365 * interval '24 hours',
-    m.as_of - 90 * interval '24 hours', m.today, m.midnight, w.stale, w.retyped, w.engagements, w.commitments
-FROM wanted AS w
-JOIN moment AS m ON m.tenant_id = w.tenant_id
+SELECT count(*) AS dossiers, count(*) FILTER (WHERE c.gone) AS gone FROM chosen AS c

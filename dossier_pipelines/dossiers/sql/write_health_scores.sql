@@ -22,7 +22,7 @@ WITH compared AS MATERIALIZED (
             IS DISTINCT FROM
         (s.engagement_frequency, s.commitment_fulfillment, s.recency, s.overall_score, s.band, c.overdue_commitments)
             AS moved
-    FROM dossiers.refreshed AS r
+    FROM refreshed AS r
     LEFT JOIN dossiers.health_scores AS s ON s.tenant_id = r.tenant_id AND s.dossier_id = r.dossier_id
     LEFT JOIN dossiers.engagement_stats AS e ON e.tenant_id = r.tenant_id AND e.dossier_id = r.dossier_id
     LEFT JOIN dossiers.commitment_stats AS c ON c.tenant_id = r.tenant_id AND c.dossier_id = r.dossier_id

@@ -1,0 +1,119 @@
+"""A POST to one address, signed by the Standard Webhooks convention (standardwebhooks.com), with an idempotency key.
+
+2xx is taken. 408, 429 and 5xx may succeed later, Retry-After is obeyed; any other answer will not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+from standardwebhooks import Webhook as Signer
+
+from dossier_pipelines.notifications.channels.channel import OutgoingMessage, Refused, Sent, TryAgain, Verdict
+from dossier_pipelines.shared.failures import SettingError
+
+LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
+LONGEST_BODY: Final = 65_536
+BODY_SECONDS: Final = 2.0
+
+
+class Webhook:
+    """A channel to one HTTP receiver."""
+
+    def __init__(self, url: str, secret: str, *, timeout: float, connections: int) -> None:
+        self.url = url
+        try:
+            self._signer = Signer(secret)
+        except (ValueError, RuntimeError) as error:
+            raise SettingError(
+                "DOSSIER_WEBHOOK_SECRET cannot be read. Write it as Standard Webhooks do: whsec_ and base64."
+            ) from error
+        self._client = httpx.AsyncClient(
+            timeout=timeout,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+
+    async def send(self, message: OutgoingMessage) -> Verdict:
+        """Post one notification."""
+        body = json.dumps(payload(message), ensure_ascii=False, separators=(",", ":"))
+        identity = f"msg_{hashlib.sha256(f'{message.tenant_id}:{message.key}'.encode()).hexdigest()[:40]}"
+        stamp = datetime.now(UTC)
+        headers = {
+            "content-type": "application/json",
+            "idempotency-key": identity,
+            "webhook-id": identity,
+            "webhook-timestamp": str(int(stamp.timestamp())),
+            "webhook-signature": self._signer.sign(msg_id=identity, timestamp=stamp, data=body),
+        }
+        try:
+            async with self._client.stream("POST", self.url, content=body.encode(), headers=headers) as answer:
+                await _read_a_little(answer)
+                return _verdict(answer, now=stamp)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return TryAgain(reason=f"the receiver did not answer properly: {type(error).__name__}")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+async def _read_a_little(answer: httpx.Response) -> None:
+    """Read the answer's body, so that the connection serves again; the status has decided, and a body may never end."""
+    read = 0
+    with suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in answer.aiter_raw():
+                read += len(chunk)
+                if read > LONGEST_BODY:
+                    return
+
+
+def payload(message: OutgoingMessage) -> dict[str, Any]:
+    """Return the document that a receiver gets: type, timestamp, data."""
+    return {
+        "type": message.kind,
+        "timestamp": message.created_at.astimezone(UTC).isoformat(),
+        "data": {
+            "tenant_id": message.tenant_id,
+            "notification_id": message.notification_id,
+            "user_id": message.user_id,
+            "urgency": message.urgency,
+            "title": message.title,
+            "message": message.message,
+            "metadata": message.metadata,
+            "items": [
+                {"title": item.title, "message": item.message, "urgency": item.urgency} for item in message.items
+            ],
+        },
+    }
+
+
+def _verdict(answer: httpx.Response, *, now: datetime) -> Verdict:
+    if answer.is_success:
+        return Sent(provider_id=answer.headers.get("x-request-id"))
+    said = f"the receiver answered {answer.status_code}"
+    if answer.status_code in {408, 429} or answer.status_code >= 500:
+        return TryAgain(reason=said, seconds=retry_after(answer.headers.get("retry-after"), now=now))
+    return Refused(reason=said)
+
+
+def retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header asks for, a number or a date (RFC 9110, 10.2.3); at most a day."""
+    if not value:
+        return None
+    if value.strip().isascii() and value.strip().isdecimal():
+        return min(float(value), LONGEST_WAIT_SECONDS)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((moment - now).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)

@@ -1,0 +1,35 @@
+"""The channels that the settings configure: a mail server or the mailbox folder, and a webhook if there is one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dossier_pipelines.notifications.delivery import Lane, Pace
+from dossier_pipelines.shared.environment import Settings
+
+# A mail server counts connections; an HTTP receiver takes more.
+MAIL_CONNECTIONS: Final = 8
+WEBHOOK_CONNECTIONS: Final = 32
+
+
+def configured_lanes(settings: Settings, pace: Pace) -> dict[str, Lane]:
+    """Return channel name to lane; raise SettingError for a setting that cannot work."""
+    lanes: dict[str, Lane] = {}
+    if settings.smtp is None:
+        from dossier_pipelines.notifications.channels.mailbox import FOLDER, Mailbox
+
+        mailbox = Mailbox(settings.data_directory.resolve() / FOLDER, sender=settings.mail_from)
+        lanes["email"] = Lane(channel=mailbox, concurrency=MAIL_CONNECTIONS, limit=settings.mails_per_run)
+    else:
+        from dossier_pipelines.notifications.channels.email import Email
+
+        email = Email(settings.smtp, sender=settings.mail_from, timeout=pace.deadline)
+        lanes["email"] = Lane(channel=email, concurrency=MAIL_CONNECTIONS, limit=settings.mails_per_run)
+    if settings.webhook_url and settings.webhook_secret:
+        from dossier_pipelines.notifications.channels.webhook import Webhook
+
+        webhook = Webhook(
+            settings.webhook_url, settings.webhook_secret, timeout=pace.deadline, connections=WEBHOOK_CONNECTIONS
+        )
+        lanes["webhook"] = Lane(channel=webhook, concurrency=WEBHOOK_CONNECTIONS, limit=settings.webhooks_per_run)
+    return lanes

@@ -1,0 +1,275 @@
+"""Delivery: take what is due from the outbox, make one attempt each, write down how it ended.
+
+Any number of workers share the outbox. Each channel is a lane of its own, with its own connections and its own pace,
+so that a receiver that hangs holds up nobody else's messages. A worker that dies leaves its claims to expire; what it
+was sending is sent again under the same key: delivered at least once, recorded exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from dossier_pipelines.notifications.channels.channel import (
+    Channel,
+    DigestItem,
+    OutgoingMessage,
+    Refused,
+    Sent,
+    TryAgain,
+    Verdict,
+)
+from dossier_pipelines.notifications.recording import PACKAGE, DeliveryPolicy, plan_deliveries
+from dossier_pipelines.shared.database import Database, execute
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.engine import Connection
+
+EVERYTHING: Final = "-infinity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """When a failed attempt is made again: exponentially later, with jitter, until ``attempts`` were made."""
+
+    attempts: int = 8
+    first_seconds: float = 30.0
+    longest_seconds: float = 3600.0
+
+    def seconds(self, attempt: int) -> float:
+        """Return how long to wait after ``attempt`` (1, 2, ...) failed: half to one and a half of the doubled time."""
+        return min(self.longest_seconds, self.first_seconds * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """One channel and how it is used."""
+
+    channel: Channel
+    concurrency: int
+    limit: int | None = None
+    """At most so many in one run; the rest goes out with a later one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """The times of delivery, in seconds."""
+
+    deadline: float = 20.0
+    """What one attempt may take in all."""
+    claim: float = 90.0
+    """After so long a silent worker counts as dead. Longer than a claimed message can wait and be tried."""
+
+
+@dataclass(kw_only=True)
+class DeliveryResult:
+    """How the attempts of one delivery ended, by channel and status."""
+
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def count(self, status: str) -> int:
+        """Return the attempts that ended as ``status``."""
+        return sum(count for (_, ended), count in self.outcomes.items() if ended == status)
+
+
+def deliver_due(
+    database: Database,
+    lanes: Mapping[str, Lane],
+    policy: DeliveryPolicy,
+    *,
+    retries: RetryPolicy | None = None,
+    pace: Pace | None = None,
+    run_id: str | None = None,
+) -> DeliveryResult:
+    """Plan what is not planned yet, then deliver everything that is due; return when nothing is."""
+    began = time.monotonic()
+    database.in_transaction(lambda connection: plan_deliveries(connection, policy, run_id=run_id))
+    result = DeliveryResult()
+    asyncio.run(_deliver(database, lanes, retries or RetryPolicy(), pace or Pace(), result))
+    result.seconds = time.monotonic() - began
+    return result
+
+
+async def _deliver(
+    database: Database, lanes: Mapping[str, Lane], retries: RetryPolicy, pace: Pace, result: DeliveryResult
+) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, lane in lanes.items():
+                group.create_task(_Worker(database, name, lane, retries, pace, result).run())
+    finally:
+        for lane in lanes.values():
+            await lane.channel.close()
+
+
+class _Worker:
+    """One lane's run: a producer that claims, senders, and a recorder, joined by bounded queues."""
+
+    def __init__(
+        self, database: Database, name: str, lane: Lane, retries: RetryPolicy, pace: Pace, result: DeliveryResult
+    ) -> None:
+        self.database = database
+        self.name = name
+        self.lane = lane
+        self.retries = retries
+        self.pace = pace
+        self.result = result
+        self.identity = str(uuid.uuid4())
+        self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency)
+        self.ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(lane.concurrency * 8)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            recorder = group.create_task(self._record())
+            senders = [group.create_task(self._send()) for _ in range(self.lane.concurrency)]
+            await self._claim()
+            for _ in senders:
+                await self.waiting.put(None)
+            await asyncio.wait(senders)
+            await self.ended.put(None)
+            await asyncio.wait([recorder])
+
+    async def _claim(self) -> None:
+        left = self.lane.limit
+        floor: object = EVERYTHING
+        while left is None or left > 0:
+            batch = self.lane.concurrency * 4 if left is None else min(self.lane.concurrency * 4, left)
+            claimed = time.monotonic()
+            messages, newest = await asyncio.to_thread(self._claim_batch, floor, batch)
+            if messages:
+                floor = newest
+                left = None if left is None else left - len(messages)
+                for message in messages:
+                    await self.waiting.put((message, claimed))
+            elif floor != EVERYTHING:
+                # Whatever came late lies before the floor.
+                floor = EVERYTHING
+            else:
+                return
+
+    def _claim_batch(self, floor: object, batch: int) -> tuple[list[OutgoingMessage], object]:
+        def claim(connection: Connection) -> list[sa.Row[Any]]:
+            return list(
+                execute(
+                    connection,
+                    PACKAGE,
+                    "claim_deliveries",
+                    {
+                        "channel": self.name,
+                        "floor": floor,
+                        "batch": batch,
+                        "worker": self.identity,
+                        "claim_seconds": self.pace.claim,
+                    },
+                )
+            )
+
+        rows = self.database.in_transaction(claim)
+        items = self._digest_items([row for row in rows if row.kind == "digest"])
+        return [self._message(row, items) for row in rows], rows[-1].due_at if rows else floor
+
+    def _digest_items(self, digests: list[sa.Row[Any]]) -> dict[str, list[DigestItem]]:
+        """Close digests and return what they carry."""
+        found: dict[str, list[DigestItem]] = {}
+        for tenant_id in sorted({row.tenant_id for row in digests}):
+            chosen = {
+                "tenant_id": tenant_id,
+                "digests": [str(row.notification_id) for row in digests if row.tenant_id == tenant_id],
+            }
+            for item in self.database.in_transaction(partial(_close_and_read, chosen=chosen)):
+                found.setdefault(str(item.digest_id), []).append(
+                    DigestItem(title=item.title, message=item.message, urgency=item.urgency, created_at=item.created_at)
+                )
+        return found
+
+    def _message(self, row: sa.Row[Any], items: Mapping[str, list[DigestItem]]) -> OutgoingMessage:
+        identity = str(row.notification_id)
+        message = OutgoingMessage(
+            tenant_id=row.tenant_id,
+            notification_id=identity,
+            user_id=str(row.user_id),
+            kind=row.kind,
+            urgency=row.urgency,
+            title=row.title,
+            message=row.message,
+            metadata=row.metadata,
+            created_at=row.created_at,
+            key=row.dedupe_key,
+            attempt=row.attempts,
+            address=row.address,
+            name=row.name,
+        )
+        if row.kind != "digest":
+            return message
+        carried = tuple(items.get(identity, ()))
+        return replace(message, items=carried, metadata={**row.metadata, "day": str(row.day)})
+
+    async def _send(self) -> None:
+        while (taken := await self.waiting.get()) is not None:
+            message, claimed = taken
+            if time.monotonic() - claimed > self.pace.claim - self.pace.deadline:
+                # Another worker may take it any moment.
+                verdict: Verdict = TryAgain(reason="it could not be tried in time", seconds=0)
+            else:
+                verdict = await self._attempt(message)
+            await self.ended.put(self._outcome(message, verdict))
+
+    async def _attempt(self, message: OutgoingMessage) -> Verdict:
+        try:
+            async with asyncio.timeout(self.pace.deadline):
+                return await self.lane.channel.send(message)
+        except TimeoutError:
+            return TryAgain(reason=f"no answer within {self.pace.deadline:g} s")
+
+    def _outcome(self, message: OutgoingMessage, verdict: Verdict) -> dict[str, Any]:
+        outcome: dict[str, Any] = {
+            "tenant_id": message.tenant_id,
+            "notification_id": message.notification_id,
+            "channel": self.name,
+            "attempt": message.attempt,
+        }
+        match verdict:
+            case Sent():
+                outcome |= {"status": "sent", "provider_id": verdict.provider_id}
+            case Refused():
+                outcome |= {"status": "dead", "error": verdict.reason}
+            case TryAgain() if message.attempt >= self.retries.attempts:
+                outcome |= {"status": "dead", "error": verdict.reason}
+            case TryAgain():
+                seconds = self.retries.seconds(message.attempt) if verdict.seconds is None else verdict.seconds
+                outcome |= {"status": "failed", "error": verdict.reason, "seconds": seconds}
+        return outcome
+
+    async def _record(self) -> None:
+        while True:
+            outcomes = [await self.ended.get()]
+            while not self.ended.empty():
+                outcomes.append(self.ended.get_nowait())
+            made = [outcome for outcome in outcomes if outcome is not None]
+            if made:
+                await asyncio.to_thread(self._write, made)
+                self.result.outcomes.update((self.name, outcome["status"]) for outcome in made)
+            if None in outcomes:
+                return
+
+    def _write(self, outcomes: list[dict[str, Any]]) -> None:
+        self.database.in_transaction(
+            lambda connection: execute(
+                connection, PACKAGE, "record_outcomes", {"outcomes": json.dumps(outcomes), "worker": self.identity}
+            )
+        )
+
+
+def _close_and_read(connection: Connection, *, chosen: Mapping[str, object]) -> list[sa.Row[Any]]:
+    execute(connection, PACKAGE, "close_digests", chosen)
+    return list(execute(connection, PACKAGE, "digest_items", chosen))

@@ -1,0 +1,54 @@
+"""Planning: how recorded notifications will reach their people. Called in the transaction that records them.
+
+A desk writes rows of ``notifications.notifications`` and calls `plan_deliveries`. Rows that somebody wrote without it
+are planned by the next delivery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from dossier_pipelines.shared.database import execute
+from dossier_pipelines.shared.environment import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+PACKAGE: Final = "dossier_pipelines.notifications"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryPolicy:
+    """By which channels people are told, and how often a day one by one."""
+
+    channels: tuple[str, ...] = ("in_app", "email")
+    daily_number: int = Settings.daily_notifications
+
+
+DEFAULT_POLICY: Final = DeliveryPolicy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """How many notifications were planned, how many of them go into digests, and the deliveries that will be sent."""
+
+    planned: int
+    in_digests: int
+    deliveries: int
+
+
+def delivery_policy(settings: Settings) -> DeliveryPolicy:
+    """Return the policy that the settings ask for."""
+    return DeliveryPolicy(channels=settings.channels, daily_number=settings.daily_notifications)
+
+
+def plan_deliveries(connection: Connection, policy: DeliveryPolicy, *, run_id: str | None = None) -> Planned:
+    """Plan every notification that is not planned yet, those of this transaction among them."""
+    row = execute(
+        connection,
+        PACKAGE,
+        "plan_deliveries",
+        {"daily_number": policy.daily_number, "channels": list(policy.channels), "run_id": run_id},
+    ).one()
+    return Planned(planned=row.planned, in_digests=row.in_digests, deliveries=row.deliveries)
