@@ -1,4 +1,4 @@
-"""`dossier-pipelines`: up, run, env and db. Exit codes: 0 done, 1 the run failed, 2 bad usage.
+"""`dossier-pipelines`: up, run, env, db and notifications. Exit codes: 0 done, 1 the run failed, 2 bad usage.
 
 Wiring only: what a command does lives in commands/.
 """
@@ -19,6 +19,8 @@ from dossier_pipelines.shared.failures import UserError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The project's database: migrate, back up, restore, reset, stop.")
 app.add_typer(db, name="db")
+notifications = typer.Typer(no_args_is_help=True, help="Notifications: replay those that were given up.")
+app.add_typer(notifications, name="notifications")
 
 DataDirectory = Annotated[
     Path | None, typer.Option("--data-dir", help="Where the embedded database lives. Default: .dossier")
@@ -134,6 +136,23 @@ def stop(data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
     from dossier_pipelines.commands import database
 
     database.stop(_settings(data_dir))
+
+
+@notifications.command()
+def replay(
+    notification_id: Annotated[str | None, typer.Option("--id", help="One notification.")] = None,
+    kind: Annotated[str | None, typer.Option(help="All of a kind, such as commitment_overdue.")] = None,
+    channel: Annotated[str | None, typer.Option(help="All of a channel: email or webhook.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Queue dead deliveries anew, when what killed them is mended."""
+    from dossier_pipelines.commands.notifications import replay_deliveries
+
+    if not (notification_id or kind or channel or everything):
+        raise typer.BadParameter("name what to replay with --id, --kind or --channel, or say --all.")
+    replay_deliveries(_settings(data_dir), notification_id=notification_id, kind=kind, channel=channel)
 
 
 def main() -> None:

@@ -6,6 +6,9 @@ from typing import Any
 import dagster as dg
 
 from dossier_pipelines.dossiers.definitions import build_dossiers_defs
+from dossier_pipelines.notifications.definitions import build_notifications_defs
+from dossier_pipelines.operations.definitions import build_operations_defs
+from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.resources import DatabaseResource
 
 
@@ -15,8 +18,11 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     Runs are short, so they execute in one process: a process per step costs more than the steps.
     """
     shared: dict[str, Any] = {"database": DatabaseResource()}
+    settings = read_settings()
     return dg.Definitions.merge(
-        build_dossiers_defs(),
+        build_dossiers_defs(settings),
+        build_notifications_defs(settings),
+        build_operations_defs(settings),
         dg.Definitions(resources={**shared, **(resources or {})}, executor=dg.in_process_executor),
     )
 

@@ -118,8 +118,7 @@ def result_document(database: Database, *, tenant_id: str, run_id: str) -> dict[
         "scored": row.scored,
         "insufficient_data": row.insufficient_data,
         "overdue_commitments": row.overdue_commitments,
-        # Detection and its notifications are a job of their own; loading and scoring tells nobody.
-        "notifications": 0,
+        "notifications": row.notifications,
         "average_score": float(row.average_score) if row.average_score is not None else None,
         "bands": {"excellent": row.excellent, "good": row.good, "fair": row.fair, "poor": row.poor},
     }

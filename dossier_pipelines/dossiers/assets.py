@@ -4,17 +4,19 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from dossier_pipelines.dossiers import lineage, tables
+from dossier_pipelines.dossiers import lineage, locks, tables
 from dossier_pipelines.dossiers.entities import ENTITIES
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.dossiers.refresh import PACKAGE, refresh_health
 from dossier_pipelines.ingestion.configured import configured_source
 from dossier_pipelines.ingestion.entity import Entity
+from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.shared import owners
 from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
 from dossier_pipelines.shared.clock import parse_moment, zone
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
+from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 GROUP = "dossiers"
@@ -125,15 +127,24 @@ def refresh_health_assets(
         settings = read_settings()
         timezone = zone(settings.timezone, setting="DOSSIER_TIMEZONE")
         as_of = parse_moment(config.as_of, timezone=timezone, argument="as_of") if config.as_of else None
-        result = refresh_health(
+        with job_lease(
             database,
-            read_health_config(settings.health_config),
-            now=run_moment(context.instance, context.run.run_id),
-            as_of=as_of,
-            tenant_id=config.tenant_id,
-            full=config.full,
-            run_id=context.run.run_id,
-        )
+            locks.REFRESH.name,
+            holder=context.run.run_id,
+            seconds=locks.REFRESH.seconds,
+            patience_seconds=locks.PATIENCE_SECONDS,
+        ) as lease:
+            result = refresh_health(
+                database,
+                read_health_config(settings.health_config),
+                now=run_moment(context.instance, context.run.run_id),
+                as_of=as_of,
+                tenant_id=config.tenant_id,
+                full=config.full,
+                run_id=context.run.run_id,
+                policy=delivery_policy(settings),
+                lease=lease,
+            )
         summary = database.run(PACKAGE, "health_summary", {"tenant_id": config.tenant_id})[0]
     context.log.info("%d dossiers refreshed, %d changed", result.refreshed, result.changed)
     yield dg.MaterializeResult(
@@ -155,6 +166,7 @@ def refresh_health_assets(
             "refreshed": result.refreshed,
             "changed": result.changed,
             "drifted": result.drifted,
+            "notifications": result.notifications,
             "scored": summary.scored,
             "insufficient_data": summary.insufficient_data,
             "average_score": float(summary.average_score or 0),

@@ -1,9 +1,28 @@
-"""Jobs and schedules of the desk: what runs together, and when."""
+"""Jobs, schedules and sensors of the desk: what runs together, and when.
+
+Everything here decides; nothing is written. A tick that finds its job running skips and says which run it waits for;
+the lease inside the run is the hard guarantee. Settings are read where definitions are built, each with its default.
+"""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from dossier_pipelines.dossiers import locks
 from dossier_pipelines.dossiers.assets import RefreshConfig
-from dossier_pipelines.shared.environment import DEFAULT_TIMEZONE
+from dossier_pipelines.dossiers.ops import detect_overdue_commitments_job
+from dossier_pipelines.dossiers.refresh import PACKAGE
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.job_lease import JobLock
+from dossier_pipelines.shared.runs import busy_reason
+
+# Changes are collected until it has been quiet for a moment, but none waits longer than the second figure: a thousand
+# changes to one dossier cost one calculation, and each is in the score within the two minutes that are promised.
+QUIET_SECONDS = 3.0
+LONGEST_WAIT_SECONDS = 20.0
+SENSOR_INTERVAL_SECONDS = 10
+
+ScheduledJob = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 HEALTH = dg.AssetSelection.assets(
     ["dossiers", "engagement_stats"], ["dossiers", "commitment_stats"], ["dossiers", "health_scores"]
@@ -14,14 +33,15 @@ load_and_refresh_job = dg.define_asset_job(
     "load_and_refresh_job",
     selection=dg.AssetSelection.groups("dossiers"),
     description="Load the configured source, refresh every stale score, check all of it.",
-    tags={"lock": "refresh_health_scores"},
+    # Without the lock's time: a first load may take longer than any refresh.
+    tags={"lock": locks.REFRESH.name},
 )
 
 refresh_health_scores_job = dg.define_asset_job(
     "refresh_health_scores_job",
     selection=HEALTH | REPORTS,
     description="Refresh the statistics and scores that are stale, without loading anything.",
-    tags={"lock": "refresh_health_scores"},
+    tags=locks.REFRESH.tags,
 )
 
 recompute_health_scores_job = dg.define_asset_job(
@@ -29,18 +49,99 @@ recompute_health_scores_job = dg.define_asset_job(
     selection=HEALTH | REPORTS,
     config=dg.RunConfig(ops={"refresh_health": RefreshConfig(full=True)}),
     description="Recompute every score from the records, and compare with what the incremental refreshes had left.",
-    tags={"lock": "refresh_health_scores"},
+    tags=locks.REFRESH.tags,
 )
 
-# An hour after the daily overdue detection, when nobody works.
-recompute_health_scores_nightly = dg.ScheduleDefinition(
-    name="recompute_health_scores_nightly",
-    cron_schedule="0 3 * * *",
-    execution_timezone=DEFAULT_TIMEZONE,
-    target=recompute_health_scores_job,
-    description="Every night at 03:00: recompute every score and check the incremental result against it.",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-)
+JOBS: list[ScheduledJob] = [
+    load_and_refresh_job,
+    refresh_health_scores_job,
+    recompute_health_scores_job,
+    detect_overdue_commitments_job,
+]
 
-JOBS = [load_and_refresh_job, refresh_health_scores_job, recompute_health_scores_job]
-SCHEDULES = [recompute_health_scores_nightly]
+
+def _schedule(
+    name: str,
+    *,
+    cron: str,
+    job: ScheduledJob,
+    lock: JobLock,
+    description: str,
+    settings: Settings,
+) -> dg.ScheduleDefinition:
+    """Return a schedule that skips while a run under its lock is queued or in progress."""
+
+    def decide(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        reason = busy_reason(context.instance, lock)
+        return dg.SkipReason(reason) if reason else dg.RunRequest()
+
+    return dg.ScheduleDefinition(
+        name=name,
+        cron_schedule=cron,
+        execution_timezone=settings.timezone,
+        job=job,
+        description=description,
+        execution_fn=decide,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.scheduled_jobs
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+
+def _interval_cron(minutes: int) -> str:
+    return f"*/{minutes} * * * *" if minutes < 60 else f"0 */{minutes // 60} * * *"
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """Return the desk's schedules at the times that the settings name."""
+    return [
+        _schedule(
+            "refresh_health_scores",
+            cron=_interval_cron(settings.refresh_interval_minutes),
+            job=refresh_health_scores_job,
+            lock=locks.REFRESH,
+            description="Refresh every score that a change or the time made stale.",
+            settings=settings,
+        ),
+        _schedule(
+            "detect_overdue_commitments",
+            cron=f"0 {settings.overdue_check_hour} * * *",
+            job=detect_overdue_commitments_job,
+            lock=locks.OVERDUE,
+            description="Mark the commitments that became late, and tell their owners.",
+            settings=settings,
+        ),
+        # An hour after the daily overdue detection, when nobody works.
+        _schedule(
+            "recompute_health_scores_nightly",
+            cron=f"0 {(settings.overdue_check_hour + 1) % 24} * * *",
+            job=recompute_health_scores_job,
+            lock=locks.REFRESH,
+            description="Every night: recompute every score and check the incremental result against it.",
+            settings=settings,
+        ),
+    ]
+
+
+def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """Return the sensor that takes changes into the scores without waiting for the schedule."""
+
+    @dg.sensor(
+        name="changed_records",
+        job=refresh_health_scores_job,
+        minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        description="Refreshes scores soon after a commitment or an engagement changed, many changes in one run.",
+    )
+    def changed_records(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+    ) -> dg.RunRequest | dg.SkipReason:
+        waiting = database.run(PACKAGE, "waiting_marks")[0]
+        if not waiting.marks:
+            return dg.SkipReason("No record changed since the last refresh.")
+        if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
+            return dg.SkipReason(f"{waiting.marks} changes so far; waiting until it is quiet.")
+        reason = busy_reason(context.instance, locks.REFRESH)
+        return dg.SkipReason(reason) if reason else dg.RunRequest()
+
+    return [changed_records]

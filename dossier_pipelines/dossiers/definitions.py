@@ -3,13 +3,15 @@
 import dagster as dg
 
 from dossier_pipelines.dossiers import assets, automation, checks
+from dossier_pipelines.shared.environment import Settings
 
 
-def build_dossiers_defs() -> dg.Definitions:
+def build_dossiers_defs(settings: Settings) -> dg.Definitions:
     """Return what the desk adds to the house; resources come from the root."""
     return dg.Definitions(
         assets=[*assets.RAW_ASSETS, assets.refresh_health_assets, assets.dossier_overview, assets.health_by_group],
         asset_checks=checks.CHECKS,
         jobs=automation.JOBS,
-        schedules=automation.SCHEDULES,
+        schedules=automation.build_schedules(settings),
+        sensors=automation.build_sensors(settings),
     )

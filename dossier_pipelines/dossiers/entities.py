@@ -75,6 +75,11 @@ COMMITMENTS: Final = Entity(
     table=tables.COMMITMENTS,
     parent=DOSSIERS,
     order=("dossier_id", "due_date"),
+    # A source knows nothing of our mark: while it calls the commitment open and due on the same day, the mark stays.
+    kept={
+        "status": "CASE WHEN loaded.status = 'overdue' AND excluded.status IN ('pending', 'in_progress') "
+        "AND excluded.due_date IS NOT DISTINCT FROM loaded.due_date THEN loaded.status ELSE excluded.status END"
+    },
     columns=(
         KEY,
         IN_DOSSIER,

@@ -5,6 +5,7 @@ Declarations only. A desk declares its entities (dossiers/entities.py); merge.py
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -71,6 +72,8 @@ class Entity:
     parent: Entity | None = None
     """The entity that references with ``must_exist`` point to."""
     rules: tuple[Rule, ...] = field(default=())
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Columns that an update does not simply take from the source: SQL over the rows ``loaded`` and ``excluded``."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -314,7 +314,7 @@ def merge_statement(entity: Entity, tables: WorkingTables, *, updating: bool) ->
     Where nothing is to be updated, a plain INSERT saves the probe and the second write of ON CONFLICT.
     """
     own = [*entity.names, "source_key", "extra", "source_hash"]
-    updates = ", ".join(f"{name} = excluded.{name}" for name in own if name != "id")
+    updates = ", ".join(f"{name} = {entity.kept.get(name, f'excluded.{name}')}" for name in own if name != "id")
     on_conflict = f"\nON CONFLICT (tenant_id, id) DO UPDATE SET {updates}" if updating else ""
     return f"""
 INSERT INTO {target(entity)} AS loaded (tenant_id, {", ".join(own)})

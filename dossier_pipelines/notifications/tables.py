@@ -19,7 +19,7 @@ NOTIFICATIONS: Final = sa.Table(
     sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
     sa.Column("user_id", pg.UUID, nullable=False, comment="Who is told"),
     sa.Column("address", sa.Text, comment="Where to mail it, for somebody who is no user"),
-    sa.Column("kind", sa.Text, nullable=False, comment="commitment_overdue, ...; digest for what exceeds a day's number"),
+    sa.Column("kind", sa.Text, nullable=False, comment="commitment_overdue, ...; digest: what exceeds a day's number"),
     sa.Column("urgency", sa.SmallInteger, nullable=False, comment="1 (most urgent) to 4"),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
@@ -86,9 +86,7 @@ DELIVERIES: Final = sa.Table(
     comment="The outbox: one row per notification and channel",
 )
 # What waits, however much was sent before.
-sa.Index(
-    "deliveries_due_idx", DELIVERIES.c.channel, DELIVERIES.c.next_attempt_at, postgresql_where=sa.text(PENDING)
-)
+sa.Index("deliveries_due_idx", DELIVERIES.c.channel, DELIVERIES.c.next_attempt_at, postgresql_where=sa.text(PENDING))
 sa.Index(
     "deliveries_dead_idx", DELIVERIES.c.tenant_id, DELIVERIES.c.channel, postgresql_where=sa.text("status = 'dead'")
 )
@@ -100,7 +98,7 @@ DAILY_COUNTS: Final = sa.Table(
     sa.Column("user_id", pg.UUID, nullable=False),
     sa.Column("day", sa.Date, nullable=False, comment="The person's own day"),
     sa.Column("counted", sa.Integer, nullable=False, comment="Notifications of that day"),
-    sa.Column("digest_id", pg.UUID, comment="The digest that what exceeds the day's number goes into, while it is open"),
+    sa.Column("digest_id", pg.UUID, comment="The open digest that takes what exceeds the day's number"),
     sa.PrimaryKeyConstraint("tenant_id", "user_id", "day"),
     schema="notifications",
     comment="How much each person was told each day; the row is the lock that makes the daily number exact",

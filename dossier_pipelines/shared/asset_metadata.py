@@ -31,6 +31,18 @@ def table_metadata(table: sa.Table) -> dict[str, Any]:
     }
 
 
+def table_spec(table: sa.Table, *, group: str, owner: str, description: str) -> dg.AssetSpec:
+    """Return the asset of a table that jobs write to in passing: to be found and read in the UI, not materialized."""
+    return dg.AssetSpec(
+        key=[str(table.schema), table.name],
+        group_name=group,
+        kinds={"postgres", "table"},
+        owners=[owner],
+        description=description,
+        metadata=table_metadata(table),
+    )
+
+
 def _type_name(column: sa.Column[Any]) -> str:
     """Return the type as PostgreSQL writes it; its collation is no business of a reader's."""
     name: str = column.type.compile(dialect=POSTGRESQL)

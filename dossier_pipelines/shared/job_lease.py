@@ -40,6 +40,19 @@ POLL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobLock:
+    """What a job calls its lock, and after how many seconds a run of it counts as stuck."""
+
+    name: str
+    seconds: int
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of a job under this lock: its runs queue for each other, and Dagster ends a stuck one."""
+        return {"lock": self.name, "dagster/max_runtime": str(self.seconds)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lease:
     """A lease that is held: what a writing transaction shows."""
 
@@ -58,8 +71,8 @@ class Lease:
         """Keep the lease for as long as the transaction of ``connection`` lasts; raise LeaseLostError if it is lost."""
         if execute(connection, PACKAGE, "lease_require", self.key).one_or_none() is None:
             raise LeaseLostError(
-                f"This run lost the lease of {self.job}: it took longer than {self.seconds:g} s without a sign of life, "
-                "and another run took over. Nothing was written; that run does the work."
+                f"This run lost the lease of {self.job}: it took longer than {self.seconds:g} s without a sign of "
+                "life, and another run took over. Nothing was written; that run does the work."
             )
 
 
@@ -106,14 +119,7 @@ def _take(session: Connection, job: str, *, holder: str, seconds: float, tenant_
     execute(session, PACKAGE, "lease_known", key)
     session.exec_driver_sql("BEGIN")
     try:
-        try:
-            row = execute(session, PACKAGE, "lease_read", key).one()
-        except DBAPIError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE:
-                raise
-            raise LeaseHeldError(f"{job} is being done by another run right now; this one did nothing.") from None
-        if not (row.free or not _lives(session, lock_key(tenant_id, job, row.fencing_number))):
-            raise LeaseHeldError(_held(job, row.holder, row.acquired_at, row.expires_at))
+        _require_free(session, key)
         taken = execute(session, PACKAGE, "lease_take", {**key, "holder": holder, "seconds": seconds}).one()
         _lock(session, lock_key(tenant_id, job, taken.fencing_number))
         session.exec_driver_sql("COMMIT")
@@ -124,10 +130,22 @@ def _take(session: Connection, job: str, *, holder: str, seconds: float, tenant_
     return Lease(job=job, holder=holder, fencing_number=taken.fencing_number, seconds=seconds, tenant_id=tenant_id)
 
 
+def _require_free(session: Connection, key: dict[str, str]) -> None:
+    job = key["job"]
+    try:
+        row = execute(session, PACKAGE, "lease_read", key).one()
+    except DBAPIError as error:
+        if sqlstate(error) != LOCK_NOT_AVAILABLE:
+            raise
+        raise LeaseHeldError(f"{job} is being done by another run right now; this one did nothing.") from None
+    if not row.free and _lives(session, lock_key(key["tenant_id"], job, row.fencing_number)):
+        raise LeaseHeldError(_held(job, row.holder, row.acquired_at, row.expires_at))
+
+
 def _held(job: str, holder: str, since: datetime, until: datetime) -> str:
     return (
-        f"{job} is held by run {holder} since {since:%Y-%m-%d %H:%M:%S %Z}, until {until:%H:%M:%S %Z} unless it goes on; "
-        "this run did nothing. Wait for that run, or end it in the UI."
+        f"{job} is held by run {holder} since {since:%Y-%m-%d %H:%M:%S %Z}, until {until:%H:%M:%S %Z} unless it goes "
+        "on; this run did nothing. Wait for that run, or end it in the UI."
     )
 
 
@@ -144,7 +162,7 @@ def _lives(session: Connection, name: str) -> bool:
 
 
 class _Keeper:
-    """Renews a lease three times in its life, and lets it go at the end. The lease outlives a lost session: only its quick takeover needs it."""
+    """Renews a lease three times in its life, and lets it go at the end. It outlives the loss of its session."""
 
     def __init__(self, database: Database, session: Connection, lease: Lease) -> None:
         self._database = database

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 from sqlalchemy.exc import DBAPIError
 
 from dossier_pipelines.shared.failures import UserError, describe_database_error
+from dossier_pipelines.shared.job_lease import JobLock
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -24,6 +25,27 @@ def run_moment(instance: DagsterInstance, run_id: str) -> datetime:
     if record.start_time is not None:
         return datetime.fromtimestamp(record.start_time, UTC)
     return record.create_timestamp.astimezone(UTC)
+
+
+# A run in one of these states has its job's lock, or is about to take it.
+ACTIVE: Final = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def busy_reason(instance: DagsterInstance, lock: JobLock) -> str | None:
+    """Return why a run under ``lock`` must not start now, in words; None when it may.
+
+    By tag, not by job: whatever is launched from an asset's page runs under another job name.
+    """
+    active = instance.get_runs(dg.RunsFilter(tags={"lock": lock.name}, statuses=list(ACTIVE)), limit=1)
+    if not active:
+        return None
+    return f"{lock.name} is locked: run {active[0].run_id} is {active[0].status.value.lower()}."
 
 
 @contextmanager

@@ -73,7 +73,11 @@ EVENTS: Final = sa.Table(
     sa.Column("payload", pg.JSONB, nullable=False, comment="What was so at that moment"),
     sa.Column("occurred_at", MOMENT, nullable=False, comment="As of which moment it happened"),
     sa.Column(
-        "recorded_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was written"
+        "recorded_at",
+        MOMENT,
+        nullable=False,
+        server_default=sa.text("clock_timestamp()"),
+        comment="When it was written",
     ),
     sa.Column("run_id", sa.Text, comment="The Dagster run"),
     sa.Column("dedupe_key", sa.Text, nullable=False, comment="The same happening is recorded once under it"),
@@ -92,7 +96,9 @@ JOB_LEASES: Final = sa.Table(
     ),
     sa.Column("job", sa.Text, nullable=False, comment="What is never done twice at once"),
     sa.Column("holder", sa.Text, comment="The run that holds it; null while it is free"),
-    sa.Column("fencing_number", sa.BigInteger, nullable=False, comment="One more for each holder; an older one is refused"),
+    sa.Column(
+        "fencing_number", sa.BigInteger, nullable=False, comment="One more for each holder; older ones are refused"
+    ),
     sa.Column("acquired_at", MOMENT, comment="Since when"),
     sa.Column("expires_at", MOMENT, comment="Until when, unless it is renewed"),
     sa.Column("ended_at", MOMENT, comment="When the last holder let go, or was found dead"),
@@ -127,9 +133,7 @@ sa.Index(
     unique=True,
     postgresql_where=sa.text("action_type = 'background_job_execution'"),
 )
-sa.Index(
-    "audit_log_job_idx", AUDIT_LOG.c.tenant_id, sa.text("(details ->> 'job_name')"), AUDIT_LOG.c.recorded_at
-)
+sa.Index("audit_log_job_idx", AUDIT_LOG.c.tenant_id, sa.text("(details ->> 'job_name')"), AUDIT_LOG.c.recorded_at)
 
 JOB_ALERTS: Final = sa.Table(
     "job_alerts",

@@ -11,6 +11,10 @@ SELECT
         SELECT CAST(coalesce(sum(l.rejected), 0) AS bigint) FROM ingestion.loads AS l
         WHERE l.tenant_id = :tenant_id AND l.run_id = :run_id
     ) AS rejected_rows,
+    (
+        SELECT count(*) FROM notifications.notifications AS n
+        WHERE n.tenant_id = :tenant_id AND n.run_id = :run_id AND n.kind <> 'digest'
+    ) AS notifications,
     s.scored, s.insufficient_data, s.average_score, s.excellent, s.good, s.fair, s.poor, c.overdue_commitments
 FROM (
     SELECT

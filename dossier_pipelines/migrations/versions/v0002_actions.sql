@@ -41,7 +41,7 @@ COMMENT ON TABLE platform.job_leases IS 'Who does which job right now';
 COMMENT ON COLUMN platform.job_leases.tenant_id IS 'Whose job; * for one that works for all tenants';
 COMMENT ON COLUMN platform.job_leases.job IS 'What is never done twice at once';
 COMMENT ON COLUMN platform.job_leases.holder IS 'The run that holds it; null while it is free';
-COMMENT ON COLUMN platform.job_leases.fencing_number IS 'One more for each holder; an older one is refused';
+COMMENT ON COLUMN platform.job_leases.fencing_number IS 'One more for each holder; older ones are refused';
 COMMENT ON COLUMN platform.job_leases.acquired_at IS 'Since when';
 COMMENT ON COLUMN platform.job_leases.expires_at IS 'Until when, unless it is renewed';
 COMMENT ON COLUMN platform.job_leases.ended_at IS 'When the last holder let go, or was found dead';
@@ -97,7 +97,7 @@ CREATE TABLE dossiers.relationship_alerts (
 CREATE UNIQUE INDEX relationship_alerts_open_idx ON dossiers.relationship_alerts (tenant_id, dossier_id, kind) WHERE cleared_at IS NULL;
 COMMENT ON TABLE dossiers.relationship_alerts IS 'Troubles of relationships: each is told once, until it is over';
 COMMENT ON COLUMN dossiers.relationship_alerts.tenant_id IS 'Whose row this is';
-COMMENT ON COLUMN dossiers.relationship_alerts.id IS 'Also its event''s id';
+COMMENT ON COLUMN dossiers.relationship_alerts.id IS 'Its event has it too';
 COMMENT ON COLUMN dossiers.relationship_alerts.dossier_id IS 'The dossier';
 COMMENT ON COLUMN dossiers.relationship_alerts.kind IS 'health_drop or silence';
 COMMENT ON COLUMN dossiers.relationship_alerts.raised_at IS 'As of which moment it was noticed';
@@ -132,7 +132,7 @@ COMMENT ON TABLE notifications.notifications IS 'What each person was told, once
 COMMENT ON COLUMN notifications.notifications.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN notifications.notifications.user_id IS 'Who is told';
 COMMENT ON COLUMN notifications.notifications.address IS 'Where to mail it, for somebody who is no user';
-COMMENT ON COLUMN notifications.notifications.kind IS 'commitment_overdue, ...; digest for what exceeds a day''s number';
+COMMENT ON COLUMN notifications.notifications.kind IS 'commitment_overdue, ...; digest: what exceeds a day''s number';
 COMMENT ON COLUMN notifications.notifications.urgency IS '1 (most urgent) to 4';
 COMMENT ON COLUMN notifications.notifications.metadata IS 'Ids and figures that it is about';
 COMMENT ON COLUMN notifications.notifications.event_id IS 'The event that it tells of';
@@ -187,7 +187,7 @@ COMMENT ON TABLE notifications.daily_counts IS 'How much each person was told ea
 COMMENT ON COLUMN notifications.daily_counts.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN notifications.daily_counts.day IS 'The person''s own day';
 COMMENT ON COLUMN notifications.daily_counts.counted IS 'Notifications of that day';
-COMMENT ON COLUMN notifications.daily_counts.digest_id IS 'The digest that what exceeds the day''s number goes into, while it is open';
+COMMENT ON COLUMN notifications.daily_counts.digest_id IS 'The open digest that takes what exceeds the day''s number';
 
 CREATE INDEX commitments_open_due_idx ON raw.commitments (tenant_id, due_date) WHERE status IN ('pending', 'in_progress');
 

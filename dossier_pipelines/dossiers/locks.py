@@ -1,0 +1,10 @@
+"""The locks of the desk's jobs: names and times as the specification has them."""
+
+from typing import Final
+
+from dossier_pipelines.shared.job_lease import JobLock
+
+REFRESH: Final = JobLock(name="refresh_health_scores", seconds=900)
+OVERDUE: Final = JobLock(name="detect_overdue_commitments", seconds=3600)
+# How long a run waits for another one that is about to finish.
+PATIENCE_SECONDS: Final = 120.0
