@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.acting import acting_plans, measure_acting
 from benchmarks.loading import bare_copy, load_in_a_process
 from benchmarks.records import CLOCK, SCALES, export_records
 from benchmarks.refreshing import (
@@ -129,30 +130,67 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def measure_and_write_acting(url: str) -> None:
+    """Measure detection, recording and delivery, and write the figures and the plans."""
+    say("acting: detecting, recording, delivering")
+    create_missing_database(database_url(url))
+    database = create_database(url)
+    migrate(database)
+    figures = measure_acting(database, url)
+    (RESULTS / "acting.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / "acting.md").write_text(acting_table(figures) + "\n", encoding="utf-8")
+    (RESULTS / "acting_plans.txt").write_text(acting_plans(database) + "\n", encoding="utf-8")
+    database.engine.dispose()
+
+
+ACTING_ROWS = (
+    ("**detecting 50 late commitments of 5,000** (under 0.05 s)", "detect_50_of_5000_s", "{:.4f} s"),
+    ("**detecting 10,000 of 1,000,000** (under 3 s)", "detect_10000_of_1000000_s", "{:.2f} s"),
+    ("**recording 100,000 notifications** (under 5 s)", "record_100000_s", "{:.2f} s"),
+    ("a bare loop sends", "bare_per_s", "{:,.0f} a second"),
+    ("**delivery sends** (at least 1,000)", "deliver_per_s", "{:,.0f} a second"),
+    ("**delivery: share of the bare loop** (at least 0.8)", "deliver_of_bare", "{:.2f}"),
+    ("**delivery: memory** (at most 200 MB)", "deliver_memory_mb", "{:.0f} MB"),
+    ("delivery with 1,000,000 sent before", "deliver_after_1000000_per_s", "{:,.0f} a second"),
+    ("delivery while an old snapshot is held", "deliver_under_old_snapshot_per_s", "{:,.0f} a second"),
+)
+
+
+def acting_table(figures: dict[str, Any]) -> str:
+    """Return the figures of acting as a markdown table."""
+    return "\n".join(["| acting | |", "|---|---:|", *(f"| {a} | {f.format(figures[k])} |" for a, k, f in ACTING_ROWS)])
+
+
 def main() -> None:
     """Measure the chosen scales on a server of their own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--scales", type=int, nargs="+", default=sorted(SCALES), choices=sorted(SCALES))
+    parser.add_argument("--only", choices=["refreshing", "acting"], help="One half of the measurements.")
     parser.add_argument("--directory", type=Path, help="Where to work; 5 GB at x100. Default: a temporary one.")
     arguments = parser.parse_args()
     os.environ.pop("DOSSIER_SOURCE", None)
     work = Path(tempfile.mkdtemp(prefix="dossier-bench-", dir=arguments.directory))
     server = EmbeddedPostgres(work / "server")
     results: list[dict[str, Any]] = []
-    RESULTS.mkdir(exist_ok=True)
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir()
     try:
         server.start()
-        for factor in arguments.scales:
+        for factor in arguments.scales if arguments.only != "acting" else ():
             figures, text = measure(server.url(f"bench_{factor}"), factor, work / f"x{factor}")
             results.append(figures)
             (RESULTS / "plans.txt").write_text(f"Plans at x{factor}, 1% changed\n\n{text}\n", encoding="utf-8")
             document = {"python": platform.python_version(), "cores": os.cpu_count(), "results": results}
             (RESULTS / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             (RESULTS / "table.md").write_text(table(results) + "\n", encoding="utf-8")
+        if arguments.only != "refreshing":
+            measure_and_write_acting(server.url("bench_acting"))
     finally:
         server.release()
         shutil.rmtree(work, ignore_errors=True)
-    print(table(results))
+    for name in ("table.md", "acting.md"):
+        if (RESULTS / name).exists():
+            print((RESULTS / name).read_text(encoding="utf-8"))
     print(f"\nAlso in {RESULTS}: results.json, table.md, plans.txt", file=sys.stderr)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -183,18 +184,17 @@ def original_way(database: Database) -> tuple[float, float]:
     return views, loop
 
 
-def plans(database: Database, *, dossiers: int) -> str:
-    """Return the plans of every statement of an incremental refresh, as it ran, and roll it back."""
-    from dossier_pipelines.dossiers.refresh import refresh_in_transaction
-
-    with database.engine.begin() as connection:
-        connection.execute(sa.text(TOUCH), {"as_of": AS_OF, "dossiers": dossiers})
+@contextmanager
+def explaining(database: Database) -> Iterator[list[str]]:
+    """Yield a list that each statement run meanwhile is added to, with its plan as it ran."""
     said: list[str] = []
 
     def explain(
         connection: Connection, _cursor: object, sql: str, parameters: object, _context: object, _many: bool
     ) -> None:
-        if not sql.lstrip().startswith(("INSERT", "WITH")):
+        if not sql.lstrip().startswith(
+            ("INSERT", "WITH", "UPDATE", "SELECT EXISTS", "CREATE TEMPORARY TABLE refreshed")
+        ):
             return
         with driver_connection(connection).cursor() as cursor:
             cursor.execute("SAVEPOINT explaining")
@@ -205,10 +205,28 @@ def plans(database: Database, *, dossiers: int) -> str:
 
     event.listen(database.engine, "before_cursor_execute", explain)
     try:
-        with database.engine.connect() as connection, connection.begin() as transaction:
-            refresh_in_transaction(connection, read_health_config(), now=datetime.now(UTC), as_of=AS_OF)
-            transaction.rollback()
+        yield said
     finally:
         event.remove(database.engine, "before_cursor_execute", explain)
+
+
+def joined(plans: list[str]) -> str:
+    """Return plans as one text."""
+    return f"\n\n{'-' * 100}\n\n".join(plans)
+
+
+def plans(database: Database, *, dossiers: int) -> str:
+    """Return the plans of every statement of an incremental refresh, as it ran, and roll it back."""
+    from dossier_pipelines.dossiers.refresh import refresh_in_transaction
+
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(TOUCH), {"as_of": AS_OF, "dossiers": dossiers})
+    with (
+        explaining(database) as said,
+        database.engine.connect() as connection,
+        connection.begin() as transaction,
+    ):
+        refresh_in_transaction(connection, read_health_config(), now=datetime.now(UTC), as_of=AS_OF)
+        transaction.rollback()
     refresh(database)
-    return f"\n\n{'-' * 100}\n\n".join(said)
+    return joined(said)

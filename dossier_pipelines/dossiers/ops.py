@@ -80,8 +80,12 @@ def refresh_affected_scores(context: dg.OpExecutionContext, database: dg.Resourc
         settings = read_settings()
         with database.transaction() as connection:
             results = read_results(connection, run_id=run_id)
+            if not results and context.run.parent_run_id:
+                # A run that died after marking is taken up from here under another id.
+                results = read_results(connection, run_id=context.run.parent_run_id)
         recalculated = 0
-        if results.get("overdueCount") and not results["dryRun"]:
+        # Also when nothing was found: a run that died before may have marked what no refresh has seen yet.
+        if not results.get("dryRun"):
             with job_lease(
                 database,
                 locks.REFRESH.name,

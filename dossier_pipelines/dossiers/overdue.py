@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dossier_pipelines.dossiers.refresh import PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
-from dossier_pipelines.shared.audit import record_results
+from dossier_pipelines.shared.audit import read_results, record_results
 from dossier_pipelines.shared.database import Database, execute
 
 if TYPE_CHECKING:
@@ -48,9 +48,19 @@ def detect_overdue(
 
     ``now`` is when people are told. With ``lease``, LeaseLostError is raised and nothing written unless it is held.
     """
-    return database.in_transaction(
-        lambda connection: detect_in_transaction(connection, scope, now=now, run_id=run_id, policy=policy, lease=lease)
-    )
+    attempted: dict[str, Any] = {}
+
+    def detect(connection: Connection) -> dict[str, Any]:
+        if attempted:
+            # The commit may have taken effect though its answer was lost; then there is nothing left to find.
+            recorded = read_results(connection, run_id=run_id)
+            if recorded | attempted == recorded:
+                return attempted
+            attempted.clear()
+        attempted.update(detect_in_transaction(connection, scope, now=now, run_id=run_id, policy=policy, lease=lease))
+        return attempted
+
+    return database.in_transaction(detect)
 
 
 def detect_in_transaction(

@@ -124,6 +124,7 @@ def refresh_in_transaction(
         },
     ).one()
     if not stale.dossiers and not full:
+        connection.exec_driver_sql("DROP TABLE refresh_keys")
         return RefreshResult(refreshed=0, changed=0, drifted=0, engagement_stats_written=0, commitment_stats_written=0)
     many = stale.dossiers >= MANY
     if many:
@@ -143,8 +144,8 @@ def refresh_in_transaction(
     told = execute(connection, PACKAGE, "raise_relationship_alerts", {**ALERTS, "run_id": run_id, "now": now})
     if told.rowcount:
         plan_deliveries(connection, policy, run_id=run_id)
-    if many:
-        connection.exec_driver_sql("DROP TABLE dossiers.refresh_keys, dossiers.refreshed")
+    # The caller's transaction may go on, and refresh again.
+    connection.exec_driver_sql("DROP TABLE refresh_keys, refreshed")
     return RefreshResult(
         refreshed=sum(row.refreshed for row in tenants),
         changed=sum(row.changed for row in tenants),

@@ -21,6 +21,7 @@ PROGRAMS: Final = (
     ("dossier_pipelines.ingestion", "stable_uuid.sql"),
     ("dossier_pipelines.dossiers", "mark_stale.sql"),
     ("dossier_pipelines.dossiers", "views.sql"),
+    ("dossier_pipelines.notifications", "mark_unplanned.sql"),
     ("dossier_pipelines.notifications", "views.sql"),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from email.utils import parseaddr
 from typing import Final
 
 from dossier_pipelines.notifications.delivery import Lane, Pace
 from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.failures import SettingError
 
 # A mail server counts connections; an HTTP receiver takes more.
 MAIL_CONNECTIONS: Final = 8
@@ -14,6 +16,7 @@ WEBHOOK_CONNECTIONS: Final = 32
 
 def configured_lanes(settings: Settings, pace: Pace) -> dict[str, Lane]:
     """Return channel name to lane; raise SettingError for a setting that cannot work."""
+    require_sender(settings.mail_from)
     lanes: dict[str, Lane] = {}
     if settings.smtp is None:
         from dossier_pipelines.notifications.channels.mailbox import FOLDER, Mailbox
@@ -33,3 +36,17 @@ def configured_lanes(settings: Settings, pace: Pace) -> dict[str, Lane]:
         )
         lanes["webhook"] = Lane(channel=webhook, concurrency=WEBHOOK_CONNECTIONS, limit=settings.webhooks_per_run)
     return lanes
+
+
+def require_sender(sender: str) -> None:
+    """Raise SettingError unless mails can be sent from ``sender``: otherwise each would be given up for it."""
+    from dossier_pipelines.notifications.rendering import mail_address
+
+    name, address = parseaddr(sender)
+    try:
+        mail_address(address, name=name)
+    except ValueError as error:
+        raise SettingError(
+            f"DOSSIER_MAIL_FROM is {sender!r}; write an address, or a name and an address in angle brackets, such as "
+            f"{Settings.mail_from}. A name with a comma goes in quotation marks."
+        ) from error

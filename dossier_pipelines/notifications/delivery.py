@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 EVERYTHING: Final = "-infinity"
+LONGEST_PROVIDER_ID: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,11 @@ class Pace:
     """What one attempt may take in all."""
     claim: float = 90.0
     """After so long a silent worker counts as dead. Longer than a claimed message can wait and be tried."""
+
+    def __post_init__(self) -> None:
+        """Refuse times with which no message would ever be tried."""
+        if self.claim <= self.deadline:
+            raise ValueError(f"a claim of {self.claim:g} s ends before an attempt of {self.deadline:g} s does")
 
 
 @dataclass(kw_only=True)
@@ -212,14 +218,15 @@ class _Worker:
         if row.kind != "digest":
             return message
         carried = tuple(items.get(identity, ()))
-        return replace(message, items=carried, metadata={**row.metadata, "day": str(row.day)})
+        return replace(message, items=carried)
 
     async def _send(self) -> None:
         while (taken := await self.waiting.get()) is not None:
             message, claimed = taken
+            verdict: Verdict | None
             if time.monotonic() - claimed > self.pace.claim - self.pace.deadline:
-                # Another worker may take it any moment.
-                verdict: Verdict = TryAgain(reason="it could not be tried in time", seconds=0)
+                # Another worker may take it any moment: it goes back as it came.
+                verdict = None
             else:
                 verdict = await self._attempt(message)
             await self.ended.put(self._outcome(message, verdict))
@@ -230,8 +237,11 @@ class _Worker:
                 return await self.lane.channel.send(message)
         except TimeoutError:
             return TryAgain(reason=f"no answer within {self.pace.deadline:g} s")
+        # A defect of a channel shows with one message; the others go out, and this one is found among the dead.
+        except Exception as error:  # noqa: BLE001
+            return TryAgain(reason=f"the channel failed by a defect: {type(error).__name__}")
 
-    def _outcome(self, message: OutgoingMessage, verdict: Verdict) -> dict[str, Any]:
+    def _outcome(self, message: OutgoingMessage, verdict: Verdict | None) -> dict[str, Any]:
         outcome: dict[str, Any] = {
             "tenant_id": message.tenant_id,
             "notification_id": message.notification_id,
@@ -239,14 +249,17 @@ class _Worker:
             "attempt": message.attempt,
         }
         match verdict:
+            case None:
+                outcome |= {"status": "queued"}
             case Sent():
-                outcome |= {"status": "sent", "provider_id": verdict.provider_id}
+                outcome |= {"status": "sent", "provider_id": _storable(verdict.provider_id)}
             case Refused():
                 outcome |= {"status": "dead", "error": verdict.reason}
             case TryAgain() if message.attempt >= self.retries.attempts:
                 outcome |= {"status": "dead", "error": verdict.reason}
             case TryAgain():
-                seconds = self.retries.seconds(message.attempt) if verdict.seconds is None else verdict.seconds
+                # A receiver that asks for no wait at all would have every attempt within a second.
+                seconds = max(self.retries.seconds(message.attempt), verdict.seconds or 0.0)
                 outcome |= {"status": "failed", "error": verdict.reason, "seconds": seconds}
         return outcome
 
@@ -268,6 +281,11 @@ class _Worker:
                 connection, PACKAGE, "record_outcomes", {"outcomes": json.dumps(outcomes), "worker": self.identity}
             )
         )
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a receiver's words as PostgreSQL can hold them: they may be no UTF-8, and without end."""
+    return text and text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:LONGEST_PROVIDER_ID]
 
 
 def _close_and_read(connection: Connection, *, chosen: Mapping[str, object]) -> list[sa.Row[Any]]:

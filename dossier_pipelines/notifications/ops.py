@@ -6,11 +6,10 @@ from dossier_pipelines.notifications.assets import DELIVERIES_KEY
 from dossier_pipelines.notifications.configured import configured_lanes
 from dossier_pipelines.notifications.delivery import Pace, deliver_due
 from dossier_pipelines.notifications.recording import delivery_policy
-from dossier_pipelines.notifications.replaying import replay_dead
+from dossier_pipelines.notifications.replaying import parse_notification_id, replay_dead
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.failures import UserError
-from dossier_pipelines.shared.identifiers import parse_uuid
 from dossier_pipelines.shared.job_lease import JobLock
 from dossier_pipelines.shared.runs import readable_failures
 
@@ -45,7 +44,7 @@ def deliver_due_notifications(context: dg.OpExecutionContext, database: dg.Resou
     context.log.info(
         "%d sent, %d to be tried again, %d given up", metadata["sent"], metadata["failed"], metadata["dead"]
     )
-    context.log_event(dg.AssetObservation(asset_key=DELIVERIES_KEY, metadata=metadata))
+    context.log_event(dg.AssetMaterialization(asset_key=DELIVERIES_KEY, metadata=metadata))
     context.add_output_metadata(metadata)
 
 
@@ -79,7 +78,7 @@ def replay_dead_deliveries(
         identity = config.notification_id
         replayed = replay_dead(
             database,
-            notification_id=parse_uuid(identity, argument="notification_id") if identity else None,
+            notification_id=parse_notification_id(identity, argument="notification_id") if identity else None,
             kind=config.kind,
             channel=config.channel,
         )

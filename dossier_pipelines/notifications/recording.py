@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dossier_pipelines.shared.database import execute
+from dossier_pipelines.shared.database import execute, statement
 from dossier_pipelines.shared.environment import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class DeliveryPolicy:
     """By which channels people are told, and how often a day one by one."""
 
     channels: tuple[str, ...] = ("in_app", "email")
+    """Everything recorded is in the inbox: in_app is always among them."""
     daily_number: int = Settings.daily_notifications
 
 
@@ -45,10 +46,16 @@ def delivery_policy(settings: Settings) -> DeliveryPolicy:
 
 def plan_deliveries(connection: Connection, policy: DeliveryPolicy, *, run_id: str | None = None) -> Planned:
     """Plan every notification that is not planned yet, those of this transaction among them."""
+    connection.exec_driver_sql(statement(PACKAGE, "planning").text)
+    if not execute(connection, PACKAGE, "take_unplanned").rowcount:
+        connection.exec_driver_sql("DROP TABLE planning")
+        return Planned(planned=0, in_digests=0, deliveries=0)
+    connection.exec_driver_sql("ANALYZE planning")
+    number = {"daily_number": policy.daily_number}
+    execute(connection, PACKAGE, "count_days", number)
     row = execute(
-        connection,
-        PACKAGE,
-        "plan_deliveries",
-        {"daily_number": policy.daily_number, "channels": list(policy.channels), "run_id": run_id},
+        connection, PACKAGE, "plan_deliveries", {**number, "channels": list(policy.channels), "run_id": run_id}
     ).one()
+    # The caller's transaction may go on, and plan again.
+    connection.exec_driver_sql("DROP TABLE planning")
     return Planned(planned=row.planned, in_digests=row.in_digests, deliveries=row.deliveries)

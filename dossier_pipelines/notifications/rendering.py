@@ -9,6 +9,7 @@ import functools
 import hashlib
 import re
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from dossier_pipelines.notifications.channels.channel import OutgoingMessage
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# What begins an encoded word (RFC 2047). The standard library decodes it in a value that it is given, and writes a line
+# end that was hidden so as a line end.
+ENCODED: Final = "=?"
 # A subject beyond this is cut: a description can be a page long.
 LONGEST_SUBJECT: Final = 200
 
@@ -54,7 +58,7 @@ def render(message: OutgoingMessage) -> Rendered:
     subject, text, html = (
         template.render(message=message) for template in _templates("digest" if message.kind == "digest" else "message")
     )
-    line = CONTROL.sub(" ", subject).strip()
+    line = CONTROL.sub(" ", subject).replace(ENCODED, "= ?").strip()
     return Rendered(
         subject=line if len(line) <= LONGEST_SUBJECT else f"{line[: LONGEST_SUBJECT - 1]}…", text=text, html=html
     )
@@ -65,20 +69,34 @@ def message_id(key: str, domain: str) -> str:
     return f"<{hashlib.sha256(key.encode()).hexdigest()[:40]}@{domain}>"
 
 
+def mail_address(spec: str, *, name: str = "") -> Address:
+    """Return ``spec`` as an address of a header; raise ValueError for what is none."""
+    if any(CONTROL.search(text) or ENCODED in text for text in (spec, name)):
+        raise ValueError("a control character in a mail address")
+    try:
+        return Address(display_name=name, addr_spec=spec)
+    # The parser of the standard library fails in these ways, too: "", "@b", "a@[".
+    except (MessageError, LookupError, AttributeError) as error:
+        raise ValueError("no mail address") from error
+
+
 def mail(message: OutgoingMessage, *, sender: str) -> EmailMessage:
     """Return ``message`` as a mail from ``sender`` with a text and an HTML part.
 
-    The date is that of the notification, so that every attempt sends the same bytes.
+    The date is that of the notification, and the boundary that of the content, so that every attempt sends the same
+    bytes.
     """
     rendered = render(message)
     name, address = parseaddr(sender)
     built = EmailMessage(policy=SMTP)
-    built["From"] = Address(display_name=name, addr_spec=address)
-    built["To"] = Address(addr_spec=message.address or "")
+    built["From"] = mail_address(address, name=name)
+    built["To"] = mail_address(message.address or "")
     built["Subject"] = rendered.subject
     built["Date"] = format_datetime(message.created_at)
     built["Message-ID"] = message_id(f"{message.tenant_id}:{message.key}", address.rpartition("@")[2])
     built["Auto-Submitted"] = "auto-generated"
     built.set_content(rendered.text)
     built.add_alternative(rendered.html, subtype="html")
+    # Of all of the content, so that no part of it can hold it.
+    built.set_boundary(hashlib.sha256(f"{rendered.text}{rendered.html}".encode()).hexdigest())
     return built

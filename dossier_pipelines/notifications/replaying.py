@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dossier_pipelines.notifications.recording import PACKAGE
 from dossier_pipelines.shared.database import Database, execute
+from dossier_pipelines.shared.identifiers import parse_uuid
+
+
+def parse_notification_id(text: str, *, argument: str) -> str:
+    """Return the id of a notification in its usual form; raise UserError naming ``argument``."""
+    return parse_uuid(text, argument=argument, column="notification_id of notifications.delivery_explained")
 
 
 def replay_dead(

@@ -29,12 +29,14 @@ NOTIFICATIONS: Final = sa.Table(
     sa.Column("run_id", sa.Text, comment="The Dagster run"),
     sa.Column("created_at", MOMENT, nullable=False, comment="When it was recorded"),
     sa.Column("read_at", MOMENT, comment="When the person read it"),
-    sa.Column("planned_at", MOMENT, comment="When its deliveries were decided"),
-    sa.Column("day", sa.Date, comment="The person's own day that it counts in"),
-    sa.Column("digest_id", pg.UUID, comment="The digest that carries it beyond the inbox, when the day was full"),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.UniqueConstraint("tenant_id", "dedupe_key"),
     sa.CheckConstraint("urgency BETWEEN 1 AND 4", name="urgency"),
+    # Python knows no moment before the year 1, nor an infinite one: it would stop whoever delivers it.
+    sa.CheckConstraint(
+        "created_at BETWEEN timestamptz '1900-01-01 00:00:00+00' AND timestamptz '2200-01-01 00:00:00+00'",
+        name="created_at",
+    ),
     schema="notifications",
     comment="What each person was told, once per thing: the inbox",
 )
@@ -45,17 +47,15 @@ sa.Index(
     NOTIFICATIONS.c.created_at.desc(),
     postgresql_where=sa.text("read_at IS NULL"),
 )
-sa.Index(
-    "notifications_unplanned_idx",
-    NOTIFICATIONS.c.tenant_id,
-    NOTIFICATIONS.c.id,
-    postgresql_where=sa.text("planned_at IS NULL"),
-)
-sa.Index(
-    "notifications_digest_idx",
-    NOTIFICATIONS.c.tenant_id,
-    NOTIFICATIONS.c.digest_id,
-    postgresql_where=sa.text("digest_id IS NOT NULL"),
+
+# Marks, as in platform.stale_marks: writing a recorded notification anew to say so would cost as much as recording it.
+UNPLANNED: Final = sa.Table(
+    "unplanned",
+    METADATA,
+    tenant_column(),
+    sa.Column("notification_id", pg.UUID, nullable=False, comment="A notification"),
+    schema="notifications",
+    comment="Notifications whose deliveries are not decided yet; append-only, taken by whoever plans",
 )
 
 DELIVERIES: Final = sa.Table(
@@ -76,6 +76,8 @@ DELIVERIES: Final = sa.Table(
     sa.Column("last_error", sa.Text, comment="Why the last attempt failed"),
     sa.Column("provider_id", sa.Text, comment="What the receiver calls it"),
     sa.Column("dedupe_key", sa.Text, nullable=False, comment="The key that every attempt carries"),
+    sa.Column("day", sa.Date, nullable=False, comment="The person's own day that the notification counts in"),
+    sa.Column("digest_id", pg.UUID, comment="In the inbox: the digest that carries it further, when the day was full"),
     sa.Column("created_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("sent_at", MOMENT, comment="When the receiver had taken it"),
     sa.PrimaryKeyConstraint("tenant_id", "notification_id", "channel"),
@@ -89,6 +91,13 @@ DELIVERIES: Final = sa.Table(
 sa.Index("deliveries_due_idx", DELIVERIES.c.channel, DELIVERIES.c.next_attempt_at, postgresql_where=sa.text(PENDING))
 sa.Index(
     "deliveries_dead_idx", DELIVERIES.c.tenant_id, DELIVERIES.c.channel, postgresql_where=sa.text("status = 'dead'")
+)
+
+sa.Index(
+    "deliveries_digest_idx",
+    DELIVERIES.c.tenant_id,
+    DELIVERIES.c.digest_id,
+    postgresql_where=sa.text("digest_id IS NOT NULL"),
 )
 
 DAILY_COUNTS: Final = sa.Table(

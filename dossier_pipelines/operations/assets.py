@@ -13,7 +13,7 @@ ASSETS = [
         tables.JOB_LEASES,
         group=GROUP,
         owner=owners.PLATFORM,
-        description="The lock of each job: held by which run, since when, until when. The latest observation shows it.",
+        description="The lock of each job: held by which run, since when, until when; the metadata shows it.",
     ),
     table_spec(
         tables.EVENTS,

@@ -56,7 +56,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             cursor=shown,
             skip_reason=said or "No lock is held.",
             asset_events=[
-                dg.AssetObservation(
+                dg.AssetMaterialization(
                     asset_key=LEASES_KEY,
                     metadata={
                         "locks": dg.MetadataValue.md(shown),

@@ -41,11 +41,11 @@ class SmtpSettings:
 class Settings:
     """The settings of one process. Secrets are named here, and shown nowhere."""
 
-    database_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
     """A PostgreSQL server of yours; None means the embedded one."""
     data_directory: Path = Path(DEFAULT_DATA_DIRECTORY)
     """Where the embedded database and Dagster's files live."""
-    source: str | None = None
+    source: str | None = field(default=None, repr=False)
     """A folder, an SQLAlchemy URL or a REST base URL; None means the built-in sample."""
     mapping: Path | None = None
     """A mapping file, TOML or YAML, that translates the source's names."""
@@ -73,7 +73,7 @@ class Settings:
     smtp: SmtpSettings | None = None
     """The mail server; None means that mails are files in data_directory/mailbox."""
     mail_from: str = "Dossier Pipelines <dossier-pipelines@localhost>"
-    webhook_url: str | None = None
+    webhook_url: str | None = field(default=None, repr=False)
     """Where notifications are posted to, too; None means nowhere."""
     webhook_secret: str | None = field(default=None, repr=False)
     """The signing secret of the Standard Webhooks convention, whsec_..."""

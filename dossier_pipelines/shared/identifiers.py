@@ -7,11 +7,12 @@ from uuid import UUID
 from dossier_pipelines.shared.failures import UserError
 
 
-def parse_uuid(text: str, *, argument: str) -> str:
-    """Return the UUID that ``text`` names in its usual form; raise UserError naming ``argument``."""
+def parse_uuid(text: str, *, argument: str, column: str = "dossier_id of dossiers.dossier_overview") -> str:
+    """Return the UUID that ``text`` names in its usual form; raise UserError naming ``argument``.
+
+    ``column`` is where a person finds such ids.
+    """
     try:
         return str(UUID(text.strip()))
     except ValueError as error:
-        raise UserError(
-            f"{argument} is {text!r}, which is no UUID. Ids are in the column dossier_id of dossiers.dossier_overview."
-        ) from error
+        raise UserError(f"{argument} is {text!r}, which is no UUID. Ids are in the column {column}.") from error

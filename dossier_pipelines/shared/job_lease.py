@@ -27,14 +27,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from dossier_pipelines.shared.database import Database, execute
-from dossier_pipelines.shared.failures import LeaseHeldError, LeaseLostError, sqlstate
+from dossier_pipelines.shared.failures import LeaseHeldError, LeaseLostError
 from dossier_pipelines.shared.tables import ALL_TENANTS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 PACKAGE: Final = "dossier_pipelines.shared"
-LOCK_NOT_AVAILABLE: Final = "55P03"
 # How often somebody who waits for a lease looks again.
 POLL_SECONDS: Final = 0.2
 
@@ -132,14 +131,14 @@ def _take(session: Connection, job: str, *, holder: str, seconds: float, tenant_
 
 def _require_free(session: Connection, key: dict[str, str]) -> None:
     job = key["job"]
-    try:
-        row = execute(session, PACKAGE, "lease_read", key).one()
-    except DBAPIError as error:
-        if sqlstate(error) != LOCK_NOT_AVAILABLE:
-            raise
-        raise LeaseHeldError(f"{job} is being done by another run right now; this one did nothing.") from None
-    if not row.free and _lives(session, lock_key(key["tenant_id"], job, row.fencing_number)):
-        raise LeaseHeldError(_held(job, row.holder, row.acquired_at, row.expires_at))
+    row = execute(session, PACKAGE, "lease_read", key).one_or_none()
+    if row is not None and (row.free or not _lives(session, lock_key(key["tenant_id"], job, row.fencing_number))):
+        return
+    held = execute(session, PACKAGE, "lease_shown", key).one()
+    if held.holder is None:
+        # Somebody takes it at this moment.
+        raise LeaseHeldError(f"{job} is being done by another run right now; this one did nothing.")
+    raise LeaseHeldError(_held(job, held.holder, held.acquired_at, held.expires_at))
 
 
 def _held(job: str, holder: str, since: datetime, until: datetime) -> str:

@@ -25,6 +25,8 @@ ASSETS = {
     "health_by_group",
 }
 CHECKS = ("drift", "formula_consistency", "freshness", "ranges", "settings_in_force", "uniqueness")
+SCHEDULES = ("refresh_health_scores", "detect_overdue_commitments", "recompute_health_scores_nightly")
+SENSORS = ("changed_records", "due_notifications", "ended_runs", "job_locks")
 GROUP = "/locations/dossier_pipelines/asset-groups/dossiers/lineage"
 
 
@@ -149,3 +151,39 @@ def test_the_scores_by_group_are_tables_that_one_can_read(browser: Chrome, ui: s
     assert sum(int(group.find_elements(By.TAG_NAME, "td")[2].text) for group in groups) == 595
     assert "|---" not in text(browser)
     assert_nothing_in_front(browser)
+
+
+def test_what_runs_by_itself_is_shown_and_on(browser: Chrome, ui: str, screenshots: Path | None) -> None:
+    open_page(browser, f"{ui}/automation", height=760)
+    wait_until(lambda: "refresh_health_scores" in text(browser), "the schedules are shown")
+    for name in (*SCHEDULES, *SENSORS):
+        assert displayed(browser, name), name
+    assert displayed(browser, "At 02:00 AM GMT+3") or "02:00 AM" in text(browser)
+    switches = browser.find_elements(
+        By.CSS_SELECTOR, "input[type=checkbox][role=switch], .bp5-switch input, input.switch"
+    )
+    assert all(switch.is_selected() for switch in switches)
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "automation.png")
+
+
+def test_an_analyst_sees_who_holds_which_lock(browser: Chrome, ui: str, screenshots: Path | None) -> None:
+    def shown() -> bool:
+        open_page(browser, f"{ui}/assets/platform/job_leases", height=1300)
+        wait_until(lambda: "The lock of each job" in text(browser), "the asset is shown")
+        return "refresh_health_scores" in text(browser)
+
+    wait_until(shown, "the sensor has shown the locks")
+    for column in ("job", "held by run", "since", "until"):
+        assert displayed(browser, column), column
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "job_leases.png")
+
+
+def test_notifications_are_delivered_without_any_set_up(browser: Chrome, ui: str) -> None:
+    def delivered() -> bool:
+        open_page(browser, f"{ui}/assets/notifications/deliveries", height=1300)
+        wait_until(lambda: "The outbox" in text(browser), "the asset is shown")
+        return "email_sent" in text(browser)
+
+    wait_until(delivered, "the sensor has started a delivery, and it has sent")

@@ -125,6 +125,8 @@ def test_computed_assets_show_what_they_add_up_to(database: Database, source: Pa
         "refreshed": 2,
         "changed": 2,
         "drifted": 0,
+        # The forum was silent for 196 days, and nobody was told yet.
+        "notifications": 1,
         "scored": 1,
         "insufficient_data": 1,
         "average_score": 52.0,
@@ -373,12 +375,16 @@ def test_the_nightly_job_computes_every_score_from_the_records(database: Databas
     assert (shown["refreshed"], shown["drifted"]) == (2, 0)
 
 
-def test_the_nightly_job_runs_at_three_in_the_tenants_night() -> None:
+def test_the_nightly_job_runs_at_three_in_the_tenants_night(tmp_path: Path) -> None:
     schedule = build_defs().resolve_schedule_def("recompute_health_scores_nightly")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 3 * * *", "Asia/Riyadh")
-    tick = schedule.evaluate_tick(
-        dg.build_schedule_context(scheduled_execution_time=datetime(2025, 6, 15, 0, tzinfo=UTC))
-    )
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=datetime(2025, 6, 15, 0, tzinfo=UTC)
+        ) as context,
+    ):
+        tick = schedule.evaluate_tick(context)
     assert tick.run_requests is not None
     assert len(tick.run_requests) == 1
     job = build_defs().resolve_job_def("recompute_health_scores_job")

@@ -465,6 +465,9 @@ SCHEDULES = """
   schedulesOrError(
     repositorySelector: {repositoryLocationName: "dossier_pipelines", repositoryName: "__repository__"}
   ) { ... on Schedules { results { name scheduleState { status } } } }
+  sensorsOrError(
+    repositorySelector: {repositoryLocationName: "dossier_pipelines", repositoryName: "__repository__"}
+  ) { ... on Sensors { results { name sensorState { status } } } }
 }"""
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
 LAUNCH = """
@@ -505,11 +508,23 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
             assert connection.execute("SELECT count(*) FROM dossiers.health_scores").fetchone() == (6,)
 
         def schedules() -> dict[str, str]:
-            found = ask(port, SCHEDULES)["schedulesOrError"].get("results", [])
-            return {schedule["name"]: schedule["scheduleState"]["status"] for schedule in found}
+            found = ask(port, SCHEDULES)
+            return {
+                **{one["name"]: one["scheduleState"]["status"] for one in found["schedulesOrError"].get("results", [])},
+                **{one["name"]: one["sensorState"]["status"] for one in found["sensorsOrError"].get("results", [])},
+            }
 
         wait_until(schedules, "the definitions are loaded")
-        assert schedules() == {"recompute_health_scores_nightly": "RUNNING"}
+        names = {
+            "refresh_health_scores",
+            "detect_overdue_commitments",
+            "recompute_health_scores_nightly",
+            "changed_records",
+            "due_notifications",
+            "job_locks",
+            "ended_runs",
+        }
+        assert schedules() == dict.fromkeys(names, "RUNNING")
 
         def sick_daemons() -> list[str]:
             found = ask(port, DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
@@ -519,8 +534,9 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
         assert launch_and_wait(port, "recompute_health_scores_job") == "SUCCESS"
         with psycopg.connect(EmbeddedPostgres(lonely).url()) as connection:
             modes = connection.execute("SELECT mode FROM dossiers.health_refreshes ORDER BY refresh_id").fetchall()
-        # As the schedule does, without any configuration: the job brings its own.
-        assert modes == [("incremental",), ("full",)]
+        # As the schedule does, without any configuration: the job brings its own. Schedules are at work meanwhile.
+        assert modes[0] == ("incremental",)
+        assert ("full",) in modes
         assert httpx.get(f"http://127.0.0.1:{port}/assets/dossiers/health_scores").status_code == 200
 
         refusal = refused("up", "--port", str(port), "--data-dir", str(lonely))

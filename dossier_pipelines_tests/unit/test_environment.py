@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 import dossier_pipelines
-from dossier_pipelines.shared.environment import Settings, read_settings
+from dossier_pipelines.shared.environment import Settings, SmtpSettings, read_settings
 from dossier_pipelines.shared.failures import SettingError
 
 PACKAGE = Path(dossier_pipelines.__file__).parent
 EXAMPLE = PACKAGE.parent / ".env.example"
+# Settings that keep the names of the original.
+OTHERS = {"ENABLE_SCHEDULED_JOBS", "HEALTH_REFRESH_INTERVAL_MINUTES", "OVERDUE_CHECK_HOUR"}
 
 
 def test_nothing_has_to_be_set() -> None:
@@ -37,6 +39,22 @@ def test_every_setting_is_read_by_its_name() -> None:
             "DOSSIER_FULL_REFRESH": "true",
             "DOSSIER_MAX_REMOVED_SHARE": "1",
             "DOSSIER_ALLOW_EMPTY": "on",
+            "ENABLE_SCHEDULED_JOBS": "false",
+            "HEALTH_REFRESH_INTERVAL_MINUTES": "30",
+            "OVERDUE_CHECK_HOUR": "5",
+            "DOSSIER_DAILY_NOTIFICATIONS": "3",
+            "DOSSIER_OPERATIONS_RECIPIENTS": "one@ministry.example, two@ministry.example,",
+            "DOSSIER_SMTP_HOST": "mail.ministry.example",
+            "DOSSIER_SMTP_PORT": "2525",
+            "DOSSIER_SMTP_ENCRYPTION": "Implicit",
+            "DOSSIER_SMTP_USERNAME": "desk",
+            "DOSSIER_SMTP_PASSWORD": " with blanks ",
+            "DOSSIER_SMTP_CA_FILE": "ca.pem",
+            "DOSSIER_MAIL_FROM": "Desk <desk@ministry.example>",
+            "DOSSIER_WEBHOOK_URL": "https://hooks.ministry.example/in",
+            "DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0",
+            "DOSSIER_MAILS_PER_RUN": "100",
+            "DOSSIER_WEBHOOKS_PER_RUN": "1000",
         }
     )
     assert settings == Settings(
@@ -52,12 +70,30 @@ def test_every_setting_is_read_by_its_name() -> None:
         full_refresh=True,
         max_removed_share=1.0,
         allow_empty=True,
+        scheduled_jobs=False,
+        refresh_interval_minutes=30,
+        overdue_check_hour=5,
+        daily_notifications=3,
+        operations_recipients=("one@ministry.example", "two@ministry.example"),
+        smtp=SmtpSettings(
+            host="mail.ministry.example",
+            port=2525,
+            encryption="implicit",
+            username="desk",
+            password=" with blanks ",
+            ca_file=Path("ca.pem"),
+        ),
+        mail_from="Desk <desk@ministry.example>",
+        webhook_url="https://hooks.ministry.example/in",
+        webhook_secret="whsec_c2VjcmV0",
+        mails_per_run=100,
+        webhooks_per_run=1000,
     )
     assert all(getattr(settings, field.name) != getattr(Settings(), field.name) for field in fields(Settings))
 
 
 def test_an_empty_variable_is_one_that_is_not_set() -> None:
-    names = re.findall(r"DOSSIER_[A-Z_]+", EXAMPLE.read_text(encoding="utf-8"))
+    names = {*re.findall(r"DOSSIER_[A-Z_]+", EXAMPLE.read_text(encoding="utf-8")), *OTHERS}
     assert read_settings(dict.fromkeys(names, "")) == Settings()
     assert read_settings({**dict.fromkeys(names, "  "), "DOSSIER_SOURCE_API_KEY": ""}) == Settings()
 
@@ -90,6 +126,18 @@ def test_a_flag_is_lowered_by_any_usual_word(word: str) -> None:
         ("DOSSIER_TENANT", "größe", "at most 40 letters"),
         ("DOSSIER_TENANT", "'; DROP SCHEMA raw; --", "at most 40 letters"),
         ("DOSSIER_TIMEZONE", "Riyadh", "Use a name such as Asia/Riyadh"),
+        ("ENABLE_SCHEDULED_JOBS", "maybe", "write true or false"),
+        ("OVERDUE_CHECK_HOUR", "24", "write a whole number from 0 to 23, such as 2"),
+        ("OVERDUE_CHECK_HOUR", "-1", "write a whole number from 0 to 23"),
+        ("OVERDUE_CHECK_HOUR", "2.5", "write a whole number from 0 to 23"),
+        ("OVERDUE_CHECK_HOUR", "²", "write a whole number from 0 to 23"),
+        ("DOSSIER_DAILY_NOTIFICATIONS", "0", "write a whole number from 1 to 1000, such as 10"),
+        ("DOSSIER_DAILY_NOTIFICATIONS", "1001", "write a whole number from 1 to 1000"),
+        ("DOSSIER_MAILS_PER_RUN", "-5", "write a whole number from 0 to 1000000"),
+        ("DOSSIER_WEBHOOKS_PER_RUN", "many", "write a whole number from 0 to 1000000"),
+        ("HEALTH_REFRESH_INTERVAL_MINUTES", "0", "write a whole number from 1 to 720, such as 15"),
+        ("HEALTH_REFRESH_INTERVAL_MINUTES", "721", "write a whole number from 1 to 720"),
+        ("HEALTH_REFRESH_INTERVAL_MINUTES", "quarter", "write a whole number from 1 to 720"),
     ],
 )
 def test_an_impossible_value_is_refused_by_name_with_what_is_possible(name: str, value: str, advice: str) -> None:
@@ -99,13 +147,104 @@ def test_an_impossible_value_is_refused_by_name_with_what_is_possible(name: str,
     assert advice in str(caught.value)
 
 
+@pytest.mark.parametrize("minutes", ["7", "25", "45", "59", "61", "90", "300", "420", "540", "660"])
+def test_a_refresh_interval_that_cron_cannot_count_is_refused(minutes: str) -> None:
+    with pytest.raises(SettingError, match=rf"^HEALTH_REFRESH_INTERVAL_MINUTES is {minutes}; write a divisor of 60"):
+        read_settings({"HEALTH_REFRESH_INTERVAL_MINUTES": minutes})
+
+
+@pytest.mark.parametrize("minutes", [1, 2, 5, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720])
+def test_a_refresh_interval_is_a_part_of_the_hour_or_of_the_day(minutes: int) -> None:
+    assert read_settings({"HEALTH_REFRESH_INTERVAL_MINUTES": f" {minutes} "}).refresh_interval_minutes == minutes
+
+
+@pytest.mark.parametrize(
+    "value", ["operator", "a@b@c", "Operator <a@b.example>", "a@b.example; c@d.example", "a b@c.example"]
+)
+def test_a_recipient_that_is_no_address_is_refused_by_name(value: str) -> None:
+    with pytest.raises(SettingError, match=r"^DOSSIER_OPERATIONS_RECIPIENTS holds .*which is no mail address"):
+        read_settings({"DOSSIER_OPERATIONS_RECIPIENTS": value})
+
+
+@pytest.mark.parametrize(("encryption", "port"), [("", 587), ("starttls", 587), ("implicit", 465), ("none", 25)])
+def test_a_mail_server_has_the_port_of_its_encryption_unless_named(encryption: str, port: int) -> None:
+    server = {"DOSSIER_SMTP_HOST": "mail.example", "DOSSIER_SMTP_ENCRYPTION": encryption}
+    assert read_settings(server).smtp == SmtpSettings(
+        host="mail.example", port=port, encryption=encryption or "starttls"
+    )
+    named = read_settings({**server, "DOSSIER_SMTP_PORT": "1025"}).smtp
+    assert named is not None
+    assert named.port == 1025
+
+
+def test_without_a_host_there_is_no_mail_server_whatever_else_is_set() -> None:
+    assert read_settings({"DOSSIER_SMTP_PASSWORD": "x", "DOSSIER_SMTP_PORT": "nonsense"}).smtp is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        ({"DOSSIER_SMTP_PORT": "0"}, "DOSSIER_SMTP_PORT is '0'; write a whole number from 1 to 65535"),
+        ({"DOSSIER_SMTP_PORT": "65536"}, "DOSSIER_SMTP_PORT is '65536'; write a whole number from 1 to 65535"),
+        (
+            {"DOSSIER_SMTP_ENCRYPTION": "ssl"},
+            "DOSSIER_SMTP_ENCRYPTION is 'ssl'; write one of starttls, implicit, none.",
+        ),
+        (
+            {"DOSSIER_SMTP_ENCRYPTION": "none", "DOSSIER_SMTP_USERNAME": "desk"},
+            "DOSSIER_SMTP_USERNAME is set and DOSSIER_SMTP_ENCRYPTION is none: the password would travel in the clear.",
+        ),
+        ({"DOSSIER_WEBHOOK_URL": "ftp://x"}, "DOSSIER_WEBHOOK_URL must begin with https:// (or http://)."),
+        ({"DOSSIER_WEBHOOK_URL": "https://x"}, "DOSSIER_WEBHOOK_URL is set without DOSSIER_WEBHOOK_SECRET"),
+    ],
+)
+def test_a_receiver_that_cannot_be_reached_safely_is_refused_by_name(environ: dict[str, str], complaint: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({"DOSSIER_SMTP_HOST": "mail.example", **environ})
+    assert str(caught.value).startswith(complaint)
+
+
+def test_a_webhook_is_a_channel_only_when_there_is_one() -> None:
+    assert read_settings({"DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0"}).channels == ("in_app", "email")
+    receiver = {"DOSSIER_WEBHOOK_URL": "https://x", "DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0"}
+    assert read_settings(receiver).channels == ("in_app", "email", "webhook")
+
+
+@pytest.mark.parametrize("name", ["DOSSIER_MAILS_PER_RUN", "DOSSIER_WEBHOOKS_PER_RUN"])
+def test_a_limit_of_none_a_run_is_no_limit(name: str) -> None:
+    assert read_settings({name: "0"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DOSSIER_SOURCE_API_KEY", "s3cret"),
+        ("DOSSIER_SMTP_PASSWORD", "s3cret"),
+        ("DOSSIER_WEBHOOK_SECRET", "whsec_s3cret=="),
+        # A URL can hold a password, or be one.
+        ("DOSSIER_DATABASE_URL", "postgresql://dossier:s3cret@db.example/dossier"),
+        ("DOSSIER_SOURCE", "postgresql://reader:s3cret@crm.example/crm"),
+        ("DOSSIER_WEBHOOK_URL", "https://hooks.example/services/s3cret"),
+    ],
+)
+def test_no_secret_is_shown_when_settings_are(name: str, value: str) -> None:
+    others = {
+        "DOSSIER_SMTP_HOST": "mail.example",
+        "DOSSIER_WEBHOOK_URL": "https://hooks.example",
+        "DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0",
+    }
+    settings = read_settings({**others, name: value})
+    assert settings != read_settings(others)
+    assert "s3cret" not in f"{settings!r} {settings}"
+
+
 def test_the_example_file_names_every_setting_and_no_other() -> None:
     used = {
         name
         for file in PACKAGE.rglob("*.py")
         for name in re.findall(r"\b(?:DOSSIER|DAGSTER)_[A-Z_]+\b", file.read_text(encoding="utf-8"))
-    }
-    shown = set(re.findall(r"^# ((?:DOSSIER|DAGSTER)_[A-Z_]+)=", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
+    } | OTHERS
+    shown = set(re.findall(r"^# ([A-Z]+_[A-Z_]+)=", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE))
     # Names of constants in the code, and what Dagster itself documents.
     used -= {"DAGSTER_DATABASE", "DAGSTER_DRIVER", "DAGSTER_HOME"}
     assert used == shown

@@ -20,19 +20,27 @@ cleared AS (
     WHERE a.tenant_id = f.tenant_id AND a.dossier_id = f.dossier_id AND a.cleared_at IS NULL AND f.as_of >= a.raised_at
         AND CASE a.kind WHEN 'health_drop' THEN f.overall_score >= :recovered ELSE NOT f.silent END
 ),
-raised AS (
-    INSERT INTO dossiers.relationship_alerts (tenant_id, dossier_id, kind, raised_at)
-    SELECT f.tenant_id, f.dossier_id, k.kind, f.as_of
+-- No other refresh runs at the same time, so that what is not open here will be raised. LIMIT makes it a probe of the
+-- index: how many troubles there are, the planner cannot know, and nothing is joined with them.
+fresh AS MATERIALIZED (
+    SELECT f.*, k.kind, gen_random_uuid() AS id
     FROM found AS f
     CROSS JOIN LATERAL (VALUES ('health_drop', f.dropped), ('silence', f.silent)) AS k (kind, holds)
-    WHERE k.holds
-    ON CONFLICT (tenant_id, dossier_id, kind) WHERE cleared_at IS NULL DO NOTHING
-    RETURNING tenant_id, id, dossier_id, kind
+    LEFT JOIN LATERAL (
+        SELECT o.id FROM dossiers.relationship_alerts AS o
+        WHERE o.tenant_id = f.tenant_id AND o.dossier_id = f.dossier_id AND o.kind = k.kind AND o.cleared_at IS NULL
+        LIMIT 1
+    ) AS a ON true
+    WHERE k.holds AND a.id IS NULL
+),
+raised AS (
+    INSERT INTO dossiers.relationship_alerts (tenant_id, id, dossier_id, kind, raised_at)
+    SELECT f.tenant_id, f.id, f.dossier_id, f.kind, f.as_of FROM fresh AS f
 ),
 said AS MATERIALIZED (
-    SELECT a.tenant_id, a.id, a.dossier_id, f.as_of, f.owner_id, s.*
-    FROM raised AS a
-    JOIN found AS f ON f.tenant_id = a.tenant_id AND f.dossier_id = a.dossier_id
+    SELECT f.tenant_id, f.dossier_id, f.as_of, f.owner_id, s.type, s.urgency, s.title, s.message, s.metadata,
+        e.key, CAST(md5(e.key) AS uuid) AS event_id
+    FROM fresh AS f
     CROSS JOIN LATERAL (
         SELECT coalesce(string_agg(x.factor ->> 'text', ', ' ORDER BY x.place), 'not known') AS text,
             coalesce(jsonb_agg(x.factor -> 'text' ORDER BY x.place), '[]') AS list
@@ -43,37 +51,35 @@ said AS MATERIALIZED (
             format('Relationship health score dropped for %s', f.name) AS title,
             format('Health score is now %s (was %s). Contributing factors: %s.', f.overall_score, f.previous_score,
                 because.text) AS message,
-            jsonb_build_object('dossier_id', a.dossier_id, 'new_score', f.overall_score, 'previous_score',
+            jsonb_build_object('dossier_id', f.dossier_id, 'new_score', f.overall_score, 'previous_score',
                 f.previous_score, 'factors', because.list) AS metadata,
-            CAST(a.id AS text) AS once
-        WHERE a.kind = 'health_drop'
+            CAST(f.id AS text) AS once
+        WHERE f.kind = 'health_drop'
         UNION ALL
         SELECT 'relationship_at_risk', 3, format('Relationship at risk: %s', f.name),
             format('No engagement with %s %s. Recommended: plan a contact.', f.name,
                 CASE WHEN f.latest_engagement_date IS NULL THEN 'since the dossier was opened'
                     ELSE format('for %s days', floor(extract(epoch FROM f.as_of - f.latest_engagement_date) / 86400))
                 END),
-            jsonb_build_object('dossier_id', a.dossier_id, 'latest_engagement_date', f.latest_engagement_date),
+            jsonb_build_object('dossier_id', f.dossier_id, 'latest_engagement_date', f.latest_engagement_date),
             coalesce(CAST(f.latest_engagement_date AT TIME ZONE 'UTC' AS text), 'never')
-        WHERE a.kind = 'silence'
+        WHERE f.kind = 'silence'
     ) AS s
+    CROSS JOIN LATERAL (SELECT format('%s:%s:%s', s.type, f.dossier_id, s.once) AS key) AS e
 ),
 happened AS (
     INSERT INTO platform.events (
         tenant_id, id, type, entity_type, entity_id, payload, occurred_at, run_id, dedupe_key
     )
-    SELECT s.tenant_id, s.id, s.type, 'dossier', s.dossier_id, s.metadata, s.as_of, CAST(:run_id AS text),
-        format('%s:%s:%s', s.type, s.dossier_id, s.once)
+    SELECT s.tenant_id, s.event_id, s.type, 'dossier', s.dossier_id, s.metadata, s.as_of, CAST(:run_id AS text), s.key
     FROM said AS s
     ON CONFLICT DO NOTHING
-    RETURNING tenant_id, id, dedupe_key
 )
 INSERT INTO notifications.notifications (
     tenant_id, user_id, kind, urgency, title, message, metadata, event_id, dedupe_key, run_id, created_at
 )
-SELECT s.tenant_id, s.owner_id, s.type, s.urgency, s.title, s.message, s.metadata, h.id,
-    format('%s:%s', h.dedupe_key, s.owner_id), CAST(:run_id AS text), CAST(:now AS timestamptz)
+SELECT s.tenant_id, s.owner_id, s.type, s.urgency, s.title, s.message, s.metadata, s.event_id,
+    format('%s:%s', s.key, s.owner_id), CAST(:run_id AS text), CAST(:now AS timestamptz)
 FROM said AS s
-JOIN happened AS h ON h.tenant_id = s.tenant_id AND h.id = s.id
 WHERE s.owner_id IS NOT NULL
 ON CONFLICT (tenant_id, dedupe_key) DO NOTHING

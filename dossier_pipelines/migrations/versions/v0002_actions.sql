@@ -97,7 +97,6 @@ CREATE TABLE dossiers.relationship_alerts (
 CREATE UNIQUE INDEX relationship_alerts_open_idx ON dossiers.relationship_alerts (tenant_id, dossier_id, kind) WHERE cleared_at IS NULL;
 COMMENT ON TABLE dossiers.relationship_alerts IS 'Troubles of relationships: each is told once, until it is over';
 COMMENT ON COLUMN dossiers.relationship_alerts.tenant_id IS 'Whose row this is';
-COMMENT ON COLUMN dossiers.relationship_alerts.id IS 'Its event has it too';
 COMMENT ON COLUMN dossiers.relationship_alerts.dossier_id IS 'The dossier';
 COMMENT ON COLUMN dossiers.relationship_alerts.kind IS 'health_drop or silence';
 COMMENT ON COLUMN dossiers.relationship_alerts.raised_at IS 'As of which moment it was noticed';
@@ -118,15 +117,11 @@ CREATE TABLE notifications.notifications (
     run_id TEXT,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     read_at TIMESTAMP WITH TIME ZONE,
-    planned_at TIMESTAMP WITH TIME ZONE,
-    day DATE,
-    digest_id UUID,
     CONSTRAINT notifications_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT notifications_tenant_id_dedupe_key_key UNIQUE (tenant_id, dedupe_key),
-    CONSTRAINT notifications_urgency_check CHECK (urgency BETWEEN 1 AND 4)
+    CONSTRAINT notifications_urgency_check CHECK (urgency BETWEEN 1 AND 4),
+    CONSTRAINT notifications_created_at_check CHECK (created_at BETWEEN timestamptz '1900-01-01 00:00:00+00' AND timestamptz '2200-01-01 00:00:00+00')
 );
-CREATE INDEX notifications_digest_idx ON notifications.notifications (tenant_id, digest_id) WHERE digest_id IS NOT NULL;
-CREATE INDEX notifications_unplanned_idx ON notifications.notifications (tenant_id, id) WHERE planned_at IS NULL;
 CREATE INDEX notifications_unread_idx ON notifications.notifications (tenant_id, user_id, created_at DESC) WHERE read_at IS NULL;
 COMMENT ON TABLE notifications.notifications IS 'What each person was told, once per thing: the inbox';
 COMMENT ON COLUMN notifications.notifications.tenant_id IS 'Whose row this is';
@@ -140,9 +135,6 @@ COMMENT ON COLUMN notifications.notifications.dedupe_key IS 'The same thing is t
 COMMENT ON COLUMN notifications.notifications.run_id IS 'The Dagster run';
 COMMENT ON COLUMN notifications.notifications.created_at IS 'When it was recorded';
 COMMENT ON COLUMN notifications.notifications.read_at IS 'When the person read it';
-COMMENT ON COLUMN notifications.notifications.planned_at IS 'When its deliveries were decided';
-COMMENT ON COLUMN notifications.notifications.day IS 'The person''s own day that it counts in';
-COMMENT ON COLUMN notifications.notifications.digest_id IS 'The digest that carries it beyond the inbox, when the day was full';
 
 CREATE TABLE notifications.deliveries (
     tenant_id TEXT COLLATE "C" NOT NULL,
@@ -155,12 +147,15 @@ CREATE TABLE notifications.deliveries (
     last_error TEXT,
     provider_id TEXT,
     dedupe_key TEXT NOT NULL,
+    day DATE NOT NULL,
+    digest_id UUID,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     sent_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT deliveries_pkey PRIMARY KEY (tenant_id, notification_id, channel),
     CONSTRAINT deliveries_status_check CHECK (status IN ('queued', 'sending', 'sent', 'failed', 'dead'))
 );
 CREATE INDEX deliveries_dead_idx ON notifications.deliveries (tenant_id, channel) WHERE status = 'dead';
+CREATE INDEX deliveries_digest_idx ON notifications.deliveries (tenant_id, digest_id) WHERE digest_id IS NOT NULL;
 CREATE INDEX deliveries_due_idx ON notifications.deliveries (channel, next_attempt_at) WHERE status IN ('queued', 'sending', 'failed');
 COMMENT ON TABLE notifications.deliveries IS 'The outbox: one row per notification and channel';
 COMMENT ON COLUMN notifications.deliveries.tenant_id IS 'Whose row this is';
@@ -173,6 +168,8 @@ COMMENT ON COLUMN notifications.deliveries.claimed_by IS 'The worker that sends 
 COMMENT ON COLUMN notifications.deliveries.last_error IS 'Why the last attempt failed';
 COMMENT ON COLUMN notifications.deliveries.provider_id IS 'What the receiver calls it';
 COMMENT ON COLUMN notifications.deliveries.dedupe_key IS 'The key that every attempt carries';
+COMMENT ON COLUMN notifications.deliveries.day IS 'The person''s own day that the notification counts in';
+COMMENT ON COLUMN notifications.deliveries.digest_id IS 'In the inbox: the digest that carries it further, when the day was full';
 COMMENT ON COLUMN notifications.deliveries.sent_at IS 'When the receiver had taken it';
 
 CREATE TABLE notifications.daily_counts (
@@ -188,6 +185,14 @@ COMMENT ON COLUMN notifications.daily_counts.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN notifications.daily_counts.day IS 'The person''s own day';
 COMMENT ON COLUMN notifications.daily_counts.counted IS 'Notifications of that day';
 COMMENT ON COLUMN notifications.daily_counts.digest_id IS 'The open digest that takes what exceeds the day''s number';
+
+CREATE TABLE notifications.unplanned (
+    tenant_id TEXT COLLATE "C" NOT NULL,
+    notification_id UUID NOT NULL
+);
+COMMENT ON TABLE notifications.unplanned IS 'Notifications whose deliveries are not decided yet; append-only, taken by whoever plans';
+COMMENT ON COLUMN notifications.unplanned.tenant_id IS 'Whose row this is';
+COMMENT ON COLUMN notifications.unplanned.notification_id IS 'A notification';
 
 CREATE INDEX commitments_open_due_idx ON raw.commitments (tenant_id, due_date) WHERE status IN ('pending', 'in_progress');
 
@@ -228,6 +233,17 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Notes every recorded notification as one whose deliveries are still to be decided; a digest is made with its own.
+CREATE OR REPLACE FUNCTION notifications.mark_unplanned() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO notifications.unplanned (tenant_id, notification_id)
+    SELECT tenant_id, id FROM new_rows WHERE kind <> 'digest';
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER mark_unplanned AFTER INSERT ON notifications.notifications
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION notifications.mark_unplanned();
+
 -- What an analyst asks about messages. A zone that PostgreSQL does not know (somebody wrote it with psql) must not stop
 -- everybody's notifications: the tenant's own, or UTC, stands in for it.
 CREATE OR REPLACE FUNCTION notifications.known_zone(name text, otherwise text) RETURNS text
@@ -250,18 +266,18 @@ WHERE n.kind <> 'digest';
 -- Why a person did, or did not, get a message. Grain: one row per notification and channel that it might have taken;
 -- for one in a digest, the digest's channels.
 CREATE OR REPLACE VIEW notifications.delivery_explained WITH (security_invoker = true) AS
-SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.created_at, n.day, c.channel,
+SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.created_at, i.day, c.channel,
     d.status, d.attempts, d.next_attempt_at, d.sent_at, d.last_error,
     CASE
-        WHEN n.planned_at IS NULL THEN 'recorded; its deliveries are not decided yet'
+        WHEN i.notification_id IS NULL THEN 'recorded; its deliveries are not decided yet'
         WHEN d.status IS NULL AND c.channel = 'email' AND n.address IS NULL AND u.id IS NULL
             THEN 'no mail: the person is not among the users'
         WHEN d.status IS NULL AND c.channel = 'email' AND n.address IS NULL AND u.email IS NULL
             THEN 'no mail: the person has no mail address'
         WHEN d.status IS NULL THEN 'not by this channel: it was not configured when the message was recorded'
         ELSE concat(
-            CASE WHEN n.digest_id IS NOT NULL AND c.channel <> 'in_app'
-                THEN concat('in the digest of ', n.day, ', because the day''s number was reached: ') END,
+            CASE WHEN i.digest_id IS NOT NULL AND c.channel <> 'in_app'
+                THEN concat('in the digest of ', i.day, ', because the day''s number was reached: ') END,
             CASE d.status
                 WHEN 'sent' THEN concat('sent at ', d.sent_at)
                 WHEN 'queued' THEN concat('waits until ', d.next_attempt_at)
@@ -275,7 +291,9 @@ SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.creat
     END AS explanation
 FROM notifications.notifications AS n
 CROSS JOIN (VALUES ('in_app'), ('email'), ('webhook')) AS c (channel)
+LEFT JOIN notifications.deliveries AS i
+    ON i.tenant_id = n.tenant_id AND i.notification_id = n.id AND i.channel = 'in_app'
 LEFT JOIN notifications.deliveries AS d ON d.tenant_id = n.tenant_id AND d.channel = c.channel
-    AND d.notification_id = CASE WHEN c.channel = 'in_app' THEN n.id ELSE coalesce(n.digest_id, n.id) END
+    AND d.notification_id = CASE WHEN c.channel = 'in_app' THEN n.id ELSE coalesce(i.digest_id, n.id) END
 LEFT JOIN raw.users AS u ON u.tenant_id = n.tenant_id AND u.id = n.user_id
 WHERE n.kind <> 'digest';

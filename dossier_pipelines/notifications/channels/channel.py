@@ -52,7 +52,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class TryAgain:
-    """Another attempt may help, after ``seconds`` if the receiver said so."""
+    """Another attempt may help, not before ``seconds`` if the receiver said so."""
 
     reason: str
     seconds: float | None = None

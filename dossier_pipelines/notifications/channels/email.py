@@ -16,6 +16,7 @@ from dossier_pipelines.shared.environment import SmtpSettings
 
 # Codes that speak of our login or of the server as a whole: an operator can mend them, and every message would die.
 OURS_TO_MEND: Final = frozenset({421, 454, 530, 534, 535, 538})
+TOO_LARGE: Final = 552
 
 
 class Email:
@@ -26,6 +27,7 @@ class Email:
         self.sender = sender
         self.timeout = timeout
         self._idle: list[aiosmtplib.SMTP] = []
+        self._trusted: ssl.SSLContext | None = None
 
     async def send(self, message: OutgoingMessage) -> Verdict:
         """Hand one mail to the server."""
@@ -43,9 +45,14 @@ class Email:
             reusable = True
             return _verdict(error.recipients[0].code, "the server refused the recipient")
         except aiosmtplib.SMTPResponseException as error:
+            if connection is None or isinstance(error, aiosmtplib.SMTPHeloError):
+                return TryAgain(reason=f"the mail server refused us (SMTP {error.code})")
+            if isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code != TOO_LARGE:
+                return TryAgain(reason=f"the mail server refused the sender (SMTP {error.code})")
             return _verdict(error.code, "the server refused the mail")
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return TryAgain(reason=f"the mail server cannot be used: {type(error).__name__}")
+            # The library's own errors name the step, their cause the reason: an untrusted certificate, a closed port.
+            return TryAgain(reason=f"the mail server cannot be used: {type(error.__cause__ or error).__name__}")
         finally:
             if connection is not None and reusable and connection.is_connected:
                 self._idle.append(connection)
@@ -53,19 +60,24 @@ class Email:
                 connection.close()
         if refused:
             return _verdict(next(iter(refused.values())).code, "the server refused the recipient")
-        return Sent(provider_id=reply[:200] or None)
+        return Sent(provider_id=reply or None)
 
     async def close(self) -> None:
         """Drop the connections; what a goodbye could still lose is sent already."""
         while self._idle:
             self._idle.pop().close()
 
+    def _context(self) -> ssl.SSLContext | None:
+        # Reading the system's certificates takes as long as many mails.
+        if self._trusted is None and self.settings.encryption != "none":
+            self._trusted = ssl.create_default_context(cafile=self.settings.ca_file)
+        return self._trusted
+
     async def _connection(self) -> aiosmtplib.SMTP:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_connected:
                 return connection
-        context = ssl.create_default_context(cafile=self.settings.ca_file)
         connection = aiosmtplib.SMTP(
             hostname=self.settings.host,
             port=self.settings.port,
@@ -73,7 +85,7 @@ class Email:
             start_tls=self.settings.encryption == "starttls",
             username=self.settings.username,
             password=self.settings.password,
-            tls_context=None if self.settings.encryption == "none" else context,
+            tls_context=self._context(),
             timeout=self.timeout,
         )
         try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 from contextlib import suppress
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-import httpx
+import aiohttp
 from standardwebhooks import Webhook as Signer
 
 from dossier_pipelines.notifications.channels.channel import OutgoingMessage, Refused, Sent, TryAgain, Verdict
@@ -29,17 +30,10 @@ class Webhook:
 
     def __init__(self, url: str, secret: str, *, timeout: float, connections: int) -> None:
         self.url = url
-        try:
-            self._signer = Signer(secret)
-        except (ValueError, RuntimeError) as error:
-            raise SettingError(
-                "DOSSIER_WEBHOOK_SECRET cannot be read. Write it as Standard Webhooks do: whsec_ and base64."
-            ) from error
-        self._client = httpx.AsyncClient(
-            timeout=timeout,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        )
+        self._signer = Signer(_key(secret))
+        self._timeout = timeout
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(self, message: OutgoingMessage) -> Verdict:
         """Post one notification."""
@@ -53,27 +47,50 @@ class Webhook:
             "webhook-timestamp": str(int(stamp.timestamp())),
             "webhook-signature": self._signer.sign(msg_id=identity, timestamp=stamp, data=body),
         }
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                # Nobody's cookies belong into the next message.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # A few bytes can unpack to gigabytes.
+                auto_decompress=False,
+            )
         try:
-            async with self._client.stream("POST", self.url, content=body.encode(), headers=headers) as answer:
+            async with self._session.post(
+                self.url, data=body.encode(), headers=headers, allow_redirects=False
+            ) as answer:
                 await _read_a_little(answer)
                 return _verdict(answer, now=stamp)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return TryAgain(reason=f"the receiver did not answer properly: {type(error).__name__}")
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
 
-async def _read_a_little(answer: httpx.Response) -> None:
+def _key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(f"{secret.removeprefix('whsec_')}==")
+    except ValueError:
+        key = b""
+    if not key:
+        raise SettingError(
+            "DOSSIER_WEBHOOK_SECRET cannot be read. Write it as Standard Webhooks do: whsec_ and base64."
+        )
+    return key
+
+
+async def _read_a_little(answer: aiohttp.ClientResponse) -> None:
     """Read the answer's body, so that the connection serves again; the status has decided, and a body may never end."""
-    read = 0
-    with suppress(httpx.HTTPError, TimeoutError):
+    with suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in answer.aiter_raw():
-                read += len(chunk)
-                if read > LONGEST_BODY:
-                    return
+            left = LONGEST_BODY
+            while left > 0 and not answer.content.at_eof():
+                left -= len(await answer.content.read(left))
 
 
 def payload(message: OutgoingMessage) -> dict[str, Any]:
@@ -96,11 +113,11 @@ def payload(message: OutgoingMessage) -> dict[str, Any]:
     }
 
 
-def _verdict(answer: httpx.Response, *, now: datetime) -> Verdict:
-    if answer.is_success:
+def _verdict(answer: aiohttp.ClientResponse, *, now: datetime) -> Verdict:
+    if 200 <= answer.status < 300:
         return Sent(provider_id=answer.headers.get("x-request-id"))
-    said = f"the receiver answered {answer.status_code}"
-    if answer.status_code in {408, 429} or answer.status_code >= 500:
+    said = f"the receiver answered {answer.status}"
+    if answer.status in {408, 429} or answer.status >= 500:
         return TryAgain(reason=said, seconds=retry_after(answer.headers.get("retry-after"), now=now))
     return Refused(reason=said)
 
@@ -113,7 +130,7 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
         return min(float(value), LONGEST_WAIT_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max((moment - now).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)

@@ -20,18 +20,18 @@ WHERE n.kind <> 'digest';
 -- Why a person did, or did not, get a message. Grain: one row per notification and channel that it might have taken;
 -- for one in a digest, the digest's channels.
 CREATE OR REPLACE VIEW notifications.delivery_explained WITH (security_invoker = true) AS
-SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.created_at, n.day, c.channel,
+SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.created_at, i.day, c.channel,
     d.status, d.attempts, d.next_attempt_at, d.sent_at, d.last_error,
     CASE
-        WHEN n.planned_at IS NULL THEN 'recorded; its deliveries are not decided yet'
+        WHEN i.notification_id IS NULL THEN 'recorded; its deliveries are not decided yet'
         WHEN d.status IS NULL AND c.channel = 'email' AND n.address IS NULL AND u.id IS NULL
             THEN 'no mail: the person is not among the users'
         WHEN d.status IS NULL AND c.channel = 'email' AND n.address IS NULL AND u.email IS NULL
             THEN 'no mail: the person has no mail address'
         WHEN d.status IS NULL THEN 'not by this channel: it was not configured when the message was recorded'
         ELSE concat(
-            CASE WHEN n.digest_id IS NOT NULL AND c.channel <> 'in_app'
-                THEN concat('in the digest of ', n.day, ', because the day''s number was reached: ') END,
+            CASE WHEN i.digest_id IS NOT NULL AND c.channel <> 'in_app'
+                THEN concat('in the digest of ', i.day, ', because the day''s number was reached: ') END,
             CASE d.status
                 WHEN 'sent' THEN concat('sent at ', d.sent_at)
                 WHEN 'queued' THEN concat('waits until ', d.next_attempt_at)
@@ -45,7 +45,9 @@ SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.creat
     END AS explanation
 FROM notifications.notifications AS n
 CROSS JOIN (VALUES ('in_app'), ('email'), ('webhook')) AS c (channel)
+LEFT JOIN notifications.deliveries AS i
+    ON i.tenant_id = n.tenant_id AND i.notification_id = n.id AND i.channel = 'in_app'
 LEFT JOIN notifications.deliveries AS d ON d.tenant_id = n.tenant_id AND d.channel = c.channel
-    AND d.notification_id = CASE WHEN c.channel = 'in_app' THEN n.id ELSE coalesce(n.digest_id, n.id) END
+    AND d.notification_id = CASE WHEN c.channel = 'in_app' THEN n.id ELSE coalesce(i.digest_id, n.id) END
 LEFT JOIN raw.users AS u ON u.tenant_id = n.tenant_id AND u.id = n.user_id
 WHERE n.kind <> 'digest';

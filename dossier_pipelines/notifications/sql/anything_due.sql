@@ -1,6 +1,6 @@
--- Whether anything waits to be planned or sent now. Grain: one row. Uses notifications_unplanned_idx and
--- deliveries_due_idx, each read up to its first entry.
-SELECT EXISTS (SELECT FROM notifications.notifications AS n WHERE n.planned_at IS NULL)
+-- Whether anything waits to be planned or sent now. Grain: one row. Uses deliveries_due_idx and the
+-- marks, each read up to the first entry.
+SELECT EXISTS (SELECT FROM notifications.unplanned)
     OR EXISTS (
         SELECT FROM unnest(CAST(:channels AS text[])) AS c (channel)
         CROSS JOIN LATERAL (

@@ -19,7 +19,7 @@ claimed AS (
     RETURNING d.tenant_id, d.notification_id, d.attempts, d.dedupe_key, due.due_at
 )
 SELECT c.tenant_id, c.notification_id, c.attempts, c.dedupe_key, c.due_at, n.user_id, n.kind, n.urgency, n.title,
-    n.message, n.metadata, n.created_at, n.day, coalesce(n.address, u.email) AS address, u.name, u.locale
+    n.message, n.metadata, n.created_at, coalesce(n.address, u.email) AS address, u.name, u.locale
 FROM claimed AS c
 JOIN notifications.notifications AS n ON n.tenant_id = c.tenant_id AND n.id = c.notification_id
 LEFT JOIN raw.users AS u ON u.tenant_id = n.tenant_id AND u.id = n.user_id

@@ -11,7 +11,7 @@ judged AS MATERIALIZED (
     FROM job AS j
     CROSS JOIN LATERAL (
         SELECT max(l.recorded_at) AS ended_at, count(*) FILTER (WHERE l.status = 'FAILURE') AS failures,
-            max(l.error) AS error
+            (array_agg(l.error ORDER BY l.recorded_at DESC) FILTER (WHERE l.error IS NOT NULL))[1] AS error
         FROM (
             SELECT a.recorded_at, a.details ->> 'status' AS status, a.details ->> 'error' AS error
             FROM platform.audit_log AS a
@@ -26,7 +26,7 @@ trouble AS MATERIALIZED (
     CROSS JOIN LATERAL (VALUES
         ('failing', j.failing, format('%s failed twice in a row. The last error: %s', j.name, coalesce(j.error, 'not known'))),
         ('missed', j.missed, format('%s did not run when it should: %s, and it should every %s minutes', j.name,
-            coalesce(format('the last run ended at %s', date_trunc('second', j.ended_at)), 'no run ended yet'), j.minutes))
+            coalesce('the last run ended at ' || date_trunc('second', j.ended_at), 'no run ended yet'), j.minutes))
     ) AS t (condition, holds, said)
 ),
 cleared AS (

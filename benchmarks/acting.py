@@ -1,0 +1,252 @@
+"""Acting: detecting what is late, recording what people are told, delivering it beside a bare loop that does the same.
+
+The receiver is a process of its own on loopback; it answers at once, so that the figures are those of the sender.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from benchmarks.refreshing import explaining, joined, vacuum
+from dossier_pipelines.dossiers.overdue import OverdueScope, detect_in_transaction
+from dossier_pipelines.notifications.recording import DeliveryPolicy, plan_deliveries
+from dossier_pipelines.shared.database import Database, execute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105
+POLICY: Final = DeliveryPolicy(channels=("in_app", "webhook"))
+
+# Answers 200 to whatever it is posted, as fast as one process can.
+PEER: Final = """
+import asyncio
+class Peer(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.data = transport, b""
+    def data_received(self, data):
+        self.data += data
+        while (end := self.data.find(b"\\r\\n\\r\\n")) >= 0:
+            head = self.data[:end].lower()
+            size = int(head.split(b"content-length:")[1].split(b"\\r\\n")[0])
+            if len(self.data) < end + 4 + size:
+                return
+            self.data = self.data[end + 4 + size:]
+            self.transport.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok")
+async def main():
+    server = await asyncio.get_running_loop().create_server(Peer, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+# A process of its own, so that the memory is that of a delivery and nothing else.
+DELIVER: Final = """
+import json, os, resource, time
+from dossier_pipelines.notifications.configured import configured_lanes
+from dossier_pipelines.notifications.delivery import Pace, deliver_due
+from dossier_pipelines.notifications.recording import delivery_policy
+from dossier_pipelines.shared.database import create_database
+from dossier_pipelines.shared.environment import read_settings
+settings = read_settings()
+pace = Pace()
+lanes = {"webhook": configured_lanes(settings, pace)["webhook"]}
+database = create_database(settings.database_url)
+began = time.perf_counter()
+result = deliver_due(database, lanes, delivery_policy(settings), pace=pace)
+seconds = time.perf_counter() - began
+print(json.dumps({"seconds": seconds, "sent": result.count("sent"),
+                  "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+# The same messages by the same channel from a list in memory: what sending alone costs.
+BARE: Final = """
+import asyncio, json, sys, time
+from datetime import UTC, datetime
+from dossier_pipelines.notifications.channels.channel import OutgoingMessage, Sent
+from dossier_pipelines.notifications.configured import WEBHOOK_CONNECTIONS
+from dossier_pipelines.notifications.channels.webhook import Webhook
+url, secret, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+async def main():
+    channel = Webhook(url, secret, timeout=20, connections=WEBHOOK_CONNECTIONS)
+    messages = iter(OutgoingMessage(tenant_id="bench", notification_id=str(n), user_id="u", kind="commitment_overdue",
+        urgency=3, title=f"Commitment overdue: item {n}", message=f"item {n} is overdue", metadata={"n": n},
+        created_at=datetime.now(UTC), key=f"bench:{n}", attempt=1) for n in range(count))
+    sent = 0
+    async def sender():
+        nonlocal sent
+        for message in messages:
+            async with asyncio.timeout(20):
+                verdict = await channel.send(message)
+            sent += isinstance(verdict, Sent)
+    began = time.perf_counter()
+    await asyncio.gather(*(sender() for _ in range(WEBHOOK_CONNECTIONS)))
+    print(json.dumps({"seconds": time.perf_counter() - began, "sent": sent}))
+    await channel.close()
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def peer() -> Iterator[str]:
+    """Run the receiver and yield its address."""
+    process = subprocess.Popen([sys.executable, "-c", PEER], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def record(database: Database, count: int, *, people: int, label: str, policy: DeliveryPolicy = POLICY) -> float:
+    """Record and plan ``count`` notifications of ``people`` in one transaction; return the seconds."""
+    began = time.perf_counter()
+    with database.transaction() as connection:
+        connection.execute(
+            sa.text("""
+            INSERT INTO notifications.notifications (
+                tenant_id, user_id, kind, urgency, title, message, metadata, dedupe_key, created_at)
+            SELECT 'bench', md5('u' || n % :people)::uuid, 'commitment_overdue', 1 + n % 4,
+                'Commitment overdue: item ' || n, 'item ' || n || ' is overdue', jsonb_build_object('n', n),
+                :label || n, clock_timestamp()
+            FROM generate_series(1, :count) AS n"""),
+            {"count": count, "people": people, "label": label},
+        )
+        planned = plan_deliveries(connection, policy)
+    seconds = time.perf_counter() - began
+    if planned.planned != count:
+        raise RuntimeError(f"{planned} of {count} were planned")
+    return seconds
+
+
+def _child(program: str, *arguments: str, **environ: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def deliver(url: str, address: str) -> dict[str, Any]:
+    """Deliver everything that is due, as a run does."""
+    return _child(DELIVER, DOSSIER_DATABASE_URL=url, DOSSIER_WEBHOOK_URL=address, DOSSIER_WEBHOOK_SECRET=SECRET)
+
+
+def bare_loop(address: str, count: int) -> dict[str, Any]:
+    """Send ``count`` messages without a queue."""
+    return _child(BARE, address, SECRET, str(count))
+
+
+def detection(database: Database, *, late: int, of: int) -> float:
+    """Return the seconds of detecting ``late`` of ``of`` commitments, marking, recording and planning; rolled back."""
+    tenant = f"late_{late}"
+    with database.transaction() as connection:
+        for statement in (
+            "INSERT INTO platform.tenants VALUES (:tenant, 'Asia/Riyadh', '2025-11-01')",
+            """INSERT INTO raw.dossiers (tenant_id, id, name, owner_id)
+            SELECT :tenant, md5('d' || n)::uuid, 'Counterpart ' || n, md5('u' || n % 100)::uuid
+            FROM generate_series(1, greatest(100, :of / 10)) AS n""",
+            """INSERT INTO raw.commitments (
+                tenant_id, id, dossier_id, description, status, due_date, owner_id, priority)
+            SELECT :tenant, md5(:tenant || 'c' || n)::uuid, md5('d' || 1 + n % greatest(100, :of / 10))::uuid,
+                'Deliver item ' || n, CASE WHEN n % 2 = 0 OR n <= :late THEN 'pending' ELSE 'completed' END,
+                CASE WHEN n <= :late THEN date '2025-10-01' ELSE date '2026-03-01' END + n % 20,
+                md5('u' || n % 90)::uuid, 'high' FROM generate_series(1, :of) AS n""",
+        ):
+            names = {
+                name: value
+                for name, value in {"tenant": tenant, "of": of, "late": late}.items()
+                if f":{name}" in statement
+            }
+            connection.execute(sa.text(statement), names)
+    vacuum(database)
+    measured = []
+    for _ in range(5):
+        with database.engine.connect() as connection, connection.begin() as transaction:
+            began = time.perf_counter()
+            result = detect_in_transaction(
+                connection, OverdueScope(tenant_id=tenant), now=datetime.now(UTC), run_id="bench", policy=POLICY
+            )
+            measured.append(time.perf_counter() - began)
+            transaction.rollback()
+        if result["overdueCount"] != late:
+            raise RuntimeError(f"{result['overdueCount']} of {late} were found")
+    return sorted(measured)[2]
+
+
+def sent_before(database: Database, count: int) -> None:
+    """Fill the outbox with ``count`` messages that were sent long ago."""
+    with database.transaction() as connection:
+        connection.execute(
+            sa.text("""
+            INSERT INTO notifications.deliveries (
+                tenant_id, notification_id, channel, status, attempts, next_attempt_at, dedupe_key, sent_at, day)
+            SELECT 'bench', md5('old' || n)::uuid, 'webhook', 'sent', 1, clock_timestamp() - interval '9 days',
+                'old' || n, clock_timestamp() - interval '9 days', '2026-01-01'
+            FROM generate_series(1, :count) AS n"""),
+            {"count": count},
+        )
+    vacuum(database)
+
+
+def acting_plans(database: Database) -> str:
+    """Return the plans of the statements of detection, delivery and the sensors, as they ran, rolled back."""
+    with explaining(database) as said, database.engine.connect() as connection, connection.begin() as transaction:
+        detect_in_transaction(
+            connection, OverdueScope(tenant_id="late_10000"), now=datetime.now(UTC), run_id="bench", policy=POLICY
+        )
+        execute(connection, "dossier_pipelines.notifications", "anything_due", {"channels": ["email", "webhook"]})
+        execute(
+            connection,
+            "dossier_pipelines.notifications",
+            "claim_deliveries",
+            {"channel": "webhook", "floor": "-infinity", "batch": 128, "worker": str(uuid4()), "claim_seconds": 60},
+        )
+        transaction.rollback()
+    return joined(said)
+
+
+def measure_acting(database: Database, url: str, *, messages: int = 10_000) -> dict[str, Any]:
+    """Return every figure of detection, recording and delivery."""
+    figures: dict[str, Any] = {
+        "detect_50_of_5000_s": detection(database, late=50, of=5_000),
+        "detect_10000_of_1000000_s": detection(database, late=10_000, of=1_000_000),
+    }
+    figures["record_100000_s"] = record(database, 100_000, people=20_000, label="many:", policy=DeliveryPolicy())
+    with peer() as address:
+        bare_loop(address, 500)
+        figures["bare_per_s"] = messages / bare_loop(address, messages)["seconds"]
+
+        def rate(label: str) -> dict[str, Any]:
+            record(database, messages, people=messages, label=label)
+            done = deliver(url, address)
+            if done["sent"] != messages:
+                raise RuntimeError(f"{done['sent']} of {messages} were sent")
+            return {**done, "per_s": messages / done["seconds"]}
+
+        first = rate("first:")
+        figures |= {"deliver_per_s": first["per_s"], "deliver_memory_mb": first["memory_mb"]}
+        sent_before(database, 1_000_000)
+        figures["deliver_after_1000000_per_s"] = rate("after:")["per_s"]
+        with database.engine.connect() as holder, holder.begin():
+            holder.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            holder.execute(sa.text("SELECT count(*) FROM platform.tenants"))
+            figures["deliver_under_old_snapshot_per_s"] = rate("held:")["per_s"]
+        figures["bare_again_per_s"] = messages / bare_loop(address, messages)["seconds"]
+    bare = (figures["bare_per_s"] + figures["bare_again_per_s"]) / 2
+    figures["deliver_of_bare"] = figures["deliver_per_s"] / bare
+    return figures
