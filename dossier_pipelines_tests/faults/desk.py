@@ -48,6 +48,7 @@ WRITTEN: Final = (
     "platform.stale_marks",
     "platform.audit_log",
     "notifications.notifications",
+    "notifications.unplanned",
     "notifications.deliveries",
     "notifications.daily_counts",
     "dossiers.relationship_alerts",
