@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 EVERYTHING: Final = "-infinity"
 LONGEST_PROVIDER_ID: Final = 200
+# A lane that is through with a claim sooner than this takes twice as much the next time.
+QUICK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +133,9 @@ class _Worker:
         self.pace = pace
         self.result = result
         self.identity = str(uuid.uuid4())
-        self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency)
-        self.ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(lane.concurrency * 8)
+        # Long enough that the next claim comes back before the senders run dry.
+        self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency * 8)
+        self.ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(lane.concurrency * 32)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -148,10 +151,16 @@ class _Worker:
     async def _claim(self) -> None:
         left = self.lane.limit
         floor: object = EVERYTHING
+        least = batch = self.lane.concurrency * 2
+        claimed = 0.0
         while left is None or left > 0:
-            batch = self.lane.concurrency * 4 if left is None else min(self.lane.concurrency * 4, left)
+            # What a quick receiver takes at once a slow one would let wait until its claim ends.
+            quick = time.monotonic() - claimed < QUICK_SECONDS
+            batch = min(batch * 2, self.lane.concurrency * 16) if quick else least
             claimed = time.monotonic()
-            messages, newest = await asyncio.to_thread(self._claim_batch, floor, batch)
+            messages, newest = await asyncio.to_thread(
+                self._claim_batch, floor, batch if left is None else min(batch, left)
+            )
             if messages:
                 floor = newest
                 left = None if left is None else left - len(messages)

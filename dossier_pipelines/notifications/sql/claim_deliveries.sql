@@ -18,7 +18,8 @@ claimed AS (
     WHERE d.tenant_id = due.tenant_id AND d.notification_id = due.notification_id AND d.channel = due.channel
     RETURNING d.tenant_id, d.notification_id, d.attempts, d.dedupe_key, due.due_at
 )
-SELECT c.tenant_id, c.notification_id, c.attempts, c.dedupe_key, c.due_at, n.user_id, n.kind, n.urgency, n.title,
+SELECT c.tenant_id, CAST(c.notification_id AS text) AS notification_id, c.attempts, c.dedupe_key, c.due_at,
+    CAST(n.user_id AS text) AS user_id, n.kind, n.urgency, n.title,
     n.message, n.metadata, n.created_at, coalesce(n.address, u.email) AS address, u.name, u.locale
 FROM claimed AS c
 JOIN notifications.notifications AS n ON n.tenant_id = c.tenant_id AND n.id = c.notification_id
