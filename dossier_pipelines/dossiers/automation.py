@@ -4,6 +4,8 @@ Everything here decides; nothing is written. A tick that finds its job running s
 the lease inside the run is the hard guarantee. Settings are read where definitions are built, each with its default.
 """
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -14,7 +16,7 @@ from dossier_pipelines.dossiers.refresh import PACKAGE
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.job_lease import JobLock
-from dossier_pipelines.shared.runs import busy_reason
+from dossier_pipelines.shared.runs import busy_reason, failure_reason
 
 # Changes are collected until it has been quiet for a moment, but none waits longer than the second figure: a thousand
 # changes to one dossier cost one calculation, and each is in the score within the two minutes that are promised.
@@ -141,7 +143,13 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             return dg.SkipReason("No record changed since the last refresh.")
         if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
             return dg.SkipReason(f"{waiting.marks} changes so far; waiting until it is quiet.")
-        reason = busy_reason(context.instance, locks.REFRESH)
+        # What fails for a reason would fail again every few seconds.
+        reason = busy_reason(context.instance, locks.REFRESH) or failure_reason(
+            context.instance,
+            locks.REFRESH,
+            within=timedelta(minutes=settings.refresh_interval_minutes),
+            now=datetime.now(UTC),
+        )
         return dg.SkipReason(reason) if reason else dg.RunRequest()
 
     return [changed_records]

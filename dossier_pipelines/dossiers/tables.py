@@ -242,7 +242,9 @@ RELATIONSHIP_ALERTS: Final = sa.Table(
     "relationship_alerts",
     METADATA,
     tenant_column(),
-    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column(
+        "id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Names it everywhere"
+    ),
     sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
     sa.Column("kind", sa.Text, nullable=False, comment="health_drop or silence"),
     sa.Column("raised_at", MOMENT, nullable=False, comment="As of which moment it was noticed"),

@@ -133,11 +133,19 @@ class _Worker:
         self.pace = pace
         self.result = result
         self.identity = str(uuid.uuid4())
-        # Long enough that the next claim comes back before the senders run dry.
-        self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency * 8)
+        self.left = lane.limit
+        self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency)
         self.ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(lane.concurrency * 32)
 
     async def run(self) -> None:
+        """Deliver until nothing is due that this lane has not tried."""
+        while True:
+            untried = self.result.outcomes[self.name, "queued"]
+            await self._deliver_what_is_due()
+            if self.result.outcomes[self.name, "queued"] == untried:
+                return
+
+    async def _deliver_what_is_due(self) -> None:
         async with asyncio.TaskGroup() as group:
             recorder = group.create_task(self._record())
             senders = [group.create_task(self._send()) for _ in range(self.lane.concurrency)]
@@ -149,21 +157,20 @@ class _Worker:
             await asyncio.wait([recorder])
 
     async def _claim(self) -> None:
-        left = self.lane.limit
         floor: object = EVERYTHING
         least = batch = self.lane.concurrency * 2
         claimed = 0.0
-        while left is None or left > 0:
+        while self.left is None or self.left > 0:
             # What a quick receiver takes at once a slow one would let wait until its claim ends.
             quick = time.monotonic() - claimed < QUICK_SECONDS
             batch = min(batch * 2, self.lane.concurrency * 16) if quick else least
             claimed = time.monotonic()
             messages, newest = await asyncio.to_thread(
-                self._claim_batch, floor, batch if left is None else min(batch, left)
+                self._claim_batch, floor, batch if self.left is None else min(batch, self.left)
             )
             if messages:
                 floor = newest
-                left = None if left is None else left - len(messages)
+                self.left = None if self.left is None else self.left - len(messages)
                 for message in messages:
                     await self.waiting.put((message, claimed))
             elif floor != EVERYTHING:

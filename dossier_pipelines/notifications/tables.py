@@ -16,13 +16,15 @@ NOTIFICATIONS: Final = sa.Table(
     "notifications",
     METADATA,
     tenant_column(),
-    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column(
+        "id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Names it everywhere"
+    ),
     sa.Column("user_id", pg.UUID, nullable=False, comment="Who is told"),
     sa.Column("address", sa.Text, comment="Where to mail it, for somebody who is no user"),
     sa.Column("kind", sa.Text, nullable=False, comment="commitment_overdue, ...; digest: what exceeds a day's number"),
     sa.Column("urgency", sa.SmallInteger, nullable=False, comment="1 (most urgent) to 4"),
-    sa.Column("title", sa.Text, nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False, comment="In one line; the subject of a mail"),
+    sa.Column("message", sa.Text, nullable=False, comment="What happened, and what to do"),
     sa.Column("metadata", pg.JSONB, nullable=False, comment="Ids and figures that it is about"),
     sa.Column("event_id", pg.UUID, comment="The event that it tells of"),
     sa.Column("dedupe_key", sa.Text, nullable=False, comment="The same thing is told to a person once under it"),
@@ -78,7 +80,9 @@ DELIVERIES: Final = sa.Table(
     sa.Column("dedupe_key", sa.Text, nullable=False, comment="The key that every attempt carries"),
     sa.Column("day", sa.Date, nullable=False, comment="The person's own day that the notification counts in"),
     sa.Column("digest_id", pg.UUID, comment="In the inbox: the digest that carries it further, when the day was full"),
-    sa.Column("created_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column(
+        "created_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was planned"
+    ),
     sa.Column("sent_at", MOMENT, comment="When the receiver had taken it"),
     sa.PrimaryKeyConstraint("tenant_id", "notification_id", "channel"),
     sa.CheckConstraint(
@@ -104,7 +108,7 @@ DAILY_COUNTS: Final = sa.Table(
     "daily_counts",
     METADATA,
     tenant_column(),
-    sa.Column("user_id", pg.UUID, nullable=False),
+    sa.Column("user_id", pg.UUID, nullable=False, comment="The person"),
     sa.Column("day", sa.Date, nullable=False, comment="The person's own day"),
     sa.Column("counted", sa.Integer, nullable=False, comment="Notifications of that day"),
     sa.Column("digest_id", pg.UUID, comment="The open digest that takes what exceeds the day's number"),

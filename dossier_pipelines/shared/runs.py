@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
@@ -46,6 +46,17 @@ def busy_reason(instance: DagsterInstance, lock: JobLock) -> str | None:
     if not active:
         return None
     return f"{lock.name} is locked: run {active[0].run_id} is {active[0].status.value.lower()}."
+
+
+def failure_reason(instance: DagsterInstance, lock: JobLock, *, within: timedelta, now: datetime) -> str | None:
+    """Return why a run under ``lock`` is not worth another try yet: the latest one failed ``within`` that time."""
+    latest = instance.get_run_records(dg.RunsFilter(tags={"lock": lock.name}), limit=1)
+    if not latest or latest[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+        return None
+    ended = datetime.fromtimestamp(latest[0].end_time or latest[0].update_timestamp.timestamp(), UTC)
+    if now - ended >= within:
+        return None
+    return f"Run {latest[0].dagster_run.run_id} failed at {ended:%H:%M:%S %Z}; the next try is the schedule's."
 
 
 @contextmanager

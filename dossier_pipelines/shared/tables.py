@@ -66,7 +66,9 @@ EVENTS: Final = sa.Table(
     "events",
     METADATA,
     tenant_column(),
-    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column(
+        "id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Names it everywhere"
+    ),
     sa.Column("type", sa.Text, nullable=False, comment="commitment_overdue, health_score_dropped, ..."),
     sa.Column("entity_type", sa.Text, nullable=False, comment="What it happened to: commitment, dossier, ..."),
     sa.Column("entity_id", pg.UUID, nullable=False, comment="Which one"),
@@ -114,14 +116,18 @@ AUDIT_LOG: Final = sa.Table(
     sa.Column(
         "tenant_id", sa.Text(collation="C"), nullable=False, comment="Whose; * for a job that works for all tenants"
     ),
-    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column(
+        "id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Names it everywhere"
+    ),
     sa.Column("action_type", sa.Text, nullable=False, comment="background_job_execution, ..."),
     sa.Column("entity_type", sa.Text, nullable=False, comment="What it was done to"),
     sa.Column("run_id", sa.Text, comment="The Dagster run"),
     sa.Column(
         "details", pg.JSONB, nullable=False, comment="Of a job: job_name, status, results, execution_time_ms, error"
     ),
-    sa.Column("recorded_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column(
+        "recorded_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was noted"
+    ),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     schema="platform",
     comment="What was done, by which run, and how it ended",
@@ -139,11 +145,15 @@ JOB_ALERTS: Final = sa.Table(
     "job_alerts",
     METADATA,
     sa.Column("tenant_id", sa.Text(collation="C"), nullable=False, comment="* for a job that works for all tenants"),
-    sa.Column("id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()")),
+    sa.Column(
+        "id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Names it everywhere"
+    ),
     sa.Column("job", sa.Text, nullable=False, comment="Which job"),
     sa.Column("condition", sa.Text, nullable=False, comment="failing or missed"),
     sa.Column("said", sa.Text, nullable=False, comment="In words"),
-    sa.Column("raised_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column(
+        "raised_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was noticed"
+    ),
     sa.Column("cleared_at", MOMENT, comment="When it was over; null while it lasts"),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     schema="platform",

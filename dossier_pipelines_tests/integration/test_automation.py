@@ -305,6 +305,19 @@ def test_changes_wait_for_a_refresh_that_is_under_way(
     assert tick(instance, "changed_records", database=database) == (0, reason)
 
 
+def test_after_a_failed_refresh_changes_wait_for_the_schedule(
+    instance: dg.DagsterInstance, database: Database, records: Records
+) -> None:
+    records.dossier()
+    let_marks_wait(database, LONGEST_WAIT_SECONDS)
+    run_id = a_run(instance, "refresh_health_scores_job", "FAILURE")
+    started_runs, reason = tick(instance, "changed_records", database=database)
+    assert started_runs == 0
+    assert f"Run {run_id} failed at " in str(reason)
+    a_run(instance, "refresh_health_scores_job", "SUCCESS")
+    assert tick(instance, "changed_records", database=database) == (1, None)
+
+
 def test_changed_records_start_the_refresh(instance: dg.DagsterInstance) -> None:
     sensor = build_defs().resolve_sensor_def("changed_records")
     assert [target.job_name for target in sensor.targets] == ["refresh_health_scores_job"]

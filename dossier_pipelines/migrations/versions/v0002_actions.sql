@@ -17,6 +17,7 @@ CREATE TABLE platform.events (
 CREATE INDEX events_type_occurred_idx ON platform.events (tenant_id, type, occurred_at);
 COMMENT ON TABLE platform.events IS 'What happened, append-only, written in the transaction of the change that it reports';
 COMMENT ON COLUMN platform.events.tenant_id IS 'Whose row this is';
+COMMENT ON COLUMN platform.events.id IS 'Names it everywhere';
 COMMENT ON COLUMN platform.events.type IS 'commitment_overdue, health_score_dropped, ...';
 COMMENT ON COLUMN platform.events.entity_type IS 'What it happened to: commitment, dossier, ...';
 COMMENT ON COLUMN platform.events.entity_id IS 'Which one';
@@ -61,10 +62,12 @@ CREATE INDEX audit_log_job_idx ON platform.audit_log (tenant_id, (details ->> 'j
 CREATE UNIQUE INDEX audit_log_run_idx ON platform.audit_log (tenant_id, run_id) WHERE action_type = 'background_job_execution';
 COMMENT ON TABLE platform.audit_log IS 'What was done, by which run, and how it ended';
 COMMENT ON COLUMN platform.audit_log.tenant_id IS 'Whose; * for a job that works for all tenants';
+COMMENT ON COLUMN platform.audit_log.id IS 'Names it everywhere';
 COMMENT ON COLUMN platform.audit_log.action_type IS 'background_job_execution, ...';
 COMMENT ON COLUMN platform.audit_log.entity_type IS 'What it was done to';
 COMMENT ON COLUMN platform.audit_log.run_id IS 'The Dagster run';
 COMMENT ON COLUMN platform.audit_log.details IS 'Of a job: job_name, status, results, execution_time_ms, error';
+COMMENT ON COLUMN platform.audit_log.recorded_at IS 'When it was noted';
 
 CREATE TABLE platform.job_alerts (
     tenant_id TEXT COLLATE "C" NOT NULL,
@@ -79,9 +82,11 @@ CREATE TABLE platform.job_alerts (
 CREATE UNIQUE INDEX job_alerts_open_idx ON platform.job_alerts (tenant_id, job, condition) WHERE cleared_at IS NULL;
 COMMENT ON TABLE platform.job_alerts IS 'Troubles of jobs: each is told once until it clears';
 COMMENT ON COLUMN platform.job_alerts.tenant_id IS '* for a job that works for all tenants';
+COMMENT ON COLUMN platform.job_alerts.id IS 'Names it everywhere';
 COMMENT ON COLUMN platform.job_alerts.job IS 'Which job';
 COMMENT ON COLUMN platform.job_alerts.condition IS 'failing or missed';
 COMMENT ON COLUMN platform.job_alerts.said IS 'In words';
+COMMENT ON COLUMN platform.job_alerts.raised_at IS 'When it was noticed';
 COMMENT ON COLUMN platform.job_alerts.cleared_at IS 'When it was over; null while it lasts';
 
 CREATE TABLE dossiers.relationship_alerts (
@@ -97,6 +102,7 @@ CREATE TABLE dossiers.relationship_alerts (
 CREATE UNIQUE INDEX relationship_alerts_open_idx ON dossiers.relationship_alerts (tenant_id, dossier_id, kind) WHERE cleared_at IS NULL;
 COMMENT ON TABLE dossiers.relationship_alerts IS 'Troubles of relationships: each is told once, until it is over';
 COMMENT ON COLUMN dossiers.relationship_alerts.tenant_id IS 'Whose row this is';
+COMMENT ON COLUMN dossiers.relationship_alerts.id IS 'Names it everywhere';
 COMMENT ON COLUMN dossiers.relationship_alerts.dossier_id IS 'The dossier';
 COMMENT ON COLUMN dossiers.relationship_alerts.kind IS 'health_drop or silence';
 COMMENT ON COLUMN dossiers.relationship_alerts.raised_at IS 'As of which moment it was noticed';
@@ -125,10 +131,13 @@ CREATE TABLE notifications.notifications (
 CREATE INDEX notifications_unread_idx ON notifications.notifications (tenant_id, user_id, created_at DESC) WHERE read_at IS NULL;
 COMMENT ON TABLE notifications.notifications IS 'What each person was told, once per thing: the inbox';
 COMMENT ON COLUMN notifications.notifications.tenant_id IS 'Whose row this is';
+COMMENT ON COLUMN notifications.notifications.id IS 'Names it everywhere';
 COMMENT ON COLUMN notifications.notifications.user_id IS 'Who is told';
 COMMENT ON COLUMN notifications.notifications.address IS 'Where to mail it, for somebody who is no user';
 COMMENT ON COLUMN notifications.notifications.kind IS 'commitment_overdue, ...; digest: what exceeds a day''s number';
 COMMENT ON COLUMN notifications.notifications.urgency IS '1 (most urgent) to 4';
+COMMENT ON COLUMN notifications.notifications.title IS 'In one line; the subject of a mail';
+COMMENT ON COLUMN notifications.notifications.message IS 'What happened, and what to do';
 COMMENT ON COLUMN notifications.notifications.metadata IS 'Ids and figures that it is about';
 COMMENT ON COLUMN notifications.notifications.event_id IS 'The event that it tells of';
 COMMENT ON COLUMN notifications.notifications.dedupe_key IS 'The same thing is told to a person once under it';
@@ -170,6 +179,7 @@ COMMENT ON COLUMN notifications.deliveries.provider_id IS 'What the receiver cal
 COMMENT ON COLUMN notifications.deliveries.dedupe_key IS 'The key that every attempt carries';
 COMMENT ON COLUMN notifications.deliveries.day IS 'The person''s own day that the notification counts in';
 COMMENT ON COLUMN notifications.deliveries.digest_id IS 'In the inbox: the digest that carries it further, when the day was full';
+COMMENT ON COLUMN notifications.deliveries.created_at IS 'When it was planned';
 COMMENT ON COLUMN notifications.deliveries.sent_at IS 'When the receiver had taken it';
 
 CREATE TABLE notifications.daily_counts (
@@ -182,6 +192,7 @@ CREATE TABLE notifications.daily_counts (
 );
 COMMENT ON TABLE notifications.daily_counts IS 'How much each person was told each day; the row is the lock that makes the daily number exact';
 COMMENT ON COLUMN notifications.daily_counts.tenant_id IS 'Whose row this is';
+COMMENT ON COLUMN notifications.daily_counts.user_id IS 'The person';
 COMMENT ON COLUMN notifications.daily_counts.day IS 'The person''s own day';
 COMMENT ON COLUMN notifications.daily_counts.counted IS 'Notifications of that day';
 COMMENT ON COLUMN notifications.daily_counts.digest_id IS 'The open digest that takes what exceeds the day''s number';

@@ -126,8 +126,9 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
     """Return the seconds that a Retry-After header asks for, a number or a date (RFC 9110, 10.2.3); at most a day."""
     if not value:
         return None
-    if value.strip().isascii() and value.strip().isdecimal():
-        return min(float(value), LONGEST_WAIT_SECONDS)
+    number = value.strip()
+    if number.isascii() and number.isdecimal():
+        return min(float(number), LONGEST_WAIT_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
