@@ -25,6 +25,8 @@ PACKAGE: Final = "dossier_pipelines.dossiers"
 WORK_MEM: Final = "128MB"
 # From so many dossiers on, several processes share the work.
 MANY: Final = 5_000
+# From so many on, the planner must know how many: it takes an unknown table for a large one, and reads all records.
+SOME: Final = 10
 # A drop is a fall below the band "good"; it is over five points above, so that a score that wavers does not nag.
 ALERTS: Final = {"good": 60, "recovered": 65, "silent_days": 180}
 
@@ -129,10 +131,12 @@ def refresh_in_transaction(
     many = stale.dossiers >= MANY
     if many:
         _share_keys(connection)
+    if stale.dossiers >= SOME:
+        connection.exec_driver_sql("ANALYZE refresh_keys (ordinal, tenant_id, dossier_id)")
     computed = statement(PACKAGE, "health_as_of").text
     kind = "UNLOGGED TABLE dossiers.refreshed" if many else "TEMPORARY TABLE refreshed ON COMMIT DROP"
     connection.execute(sa.text(f"CREATE {kind} AS {computed}"), {"version": version})
-    if many:
+    if stale.dossiers >= SOME:
         connection.exec_driver_sql("ANALYZE refreshed (tenant_id, dossier_id)")
     tenants = execute(
         connection, PACKAGE, "write_health_scores", {"version": version, "full": full, "run_id": run_id}
@@ -163,4 +167,3 @@ def _share_keys(connection: Connection) -> None:
     """
     connection.exec_driver_sql("CREATE UNLOGGED TABLE dossiers.refresh_keys AS TABLE pg_temp.refresh_keys")
     connection.exec_driver_sql("DROP TABLE pg_temp.refresh_keys")
-    connection.exec_driver_sql("ANALYZE refresh_keys (ordinal, tenant_id, dossier_id)")
