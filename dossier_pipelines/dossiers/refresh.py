@@ -94,8 +94,8 @@ def refresh_in_transaction(
     if lease is not None:
         lease.require(connection)
     # The planner takes an aggregate for so cheap that handing its groups over would cost more than a second process
-    # gains; here it halves a full refresh.
-    # Two refreshes at once could write the older result over the newer one.
+    # gains; here it halves a full refresh. Working tables are found by their names alone, wherever they are. And two
+    # refreshes at once could write the older result over the newer one.
     connection.execute(
         sa.text(
             "SELECT set_config('work_mem', :memory, true), set_config('parallel_tuple_cost', '0.01', true), "
