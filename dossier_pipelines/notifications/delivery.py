@@ -38,6 +38,8 @@ EVERYTHING: Final = "-infinity"
 LONGEST_PROVIDER_ID: Final = 200
 # A lane that is through with a claim sooner than this takes twice as much the next time.
 QUICK_SECONDS: Final = 1.0
+# How long an outcome waits for others. A worker that is killed meanwhile leaves so many more messages to be repeated.
+GATHER_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,13 @@ async def _deliver(
             await lane.channel.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Claim:
+    at: float
+    messages: list[OutgoingMessage]
+    newest: object
+
+
 class _Worker:
     """One lane's run: a producer that claims, senders, and a recorder, joined by bounded queues."""
 
@@ -149,35 +158,45 @@ class _Worker:
         async with asyncio.TaskGroup() as group:
             recorder = group.create_task(self._record())
             senders = [group.create_task(self._send()) for _ in range(self.lane.concurrency)]
-            await self._claim()
+            await self._claim(group)
             for _ in senders:
                 await self.waiting.put(None)
             await asyncio.wait(senders)
             await self.ended.put(None)
             await asyncio.wait([recorder])
 
-    async def _claim(self) -> None:
+    async def _claim(self, group: asyncio.TaskGroup) -> None:
         floor: object = EVERYTHING
         least = batch = self.lane.concurrency * 2
-        claimed = 0.0
+        began = 0.0
+        ahead: asyncio.Task[_Claim] | None = None
         while self.left is None or self.left > 0:
-            # What a quick receiver takes at once a slow one would let wait until its claim ends.
-            quick = time.monotonic() - claimed < QUICK_SECONDS
-            batch = min(batch * 2, self.lane.concurrency * 16) if quick else least
-            claimed = time.monotonic()
-            messages, newest = await asyncio.to_thread(
-                self._claim_batch, floor, batch if self.left is None else min(batch, self.left)
-            )
-            if messages:
-                floor = newest
-                self.left = None if self.left is None else self.left - len(messages)
-                for message in messages:
-                    await self.waiting.put((message, claimed))
-            elif floor != EVERYTHING:
+            claim = await (ahead or self._claimed(floor, batch))
+            ahead = None
+            if not claim.messages:
+                if floor == EVERYTHING:
+                    return
                 # Whatever came late lies before the floor.
                 floor = EVERYTHING
-            else:
-                return
+                continue
+            floor = claim.newest
+            self.left = None if self.left is None else self.left - len(claim.messages)
+            # What a quick receiver takes at once a slow one would let wait until its claim ends.
+            quick = claim.at - began < QUICK_SECONDS
+            began = claim.at
+            batch = min(batch * 2, self.lane.concurrency * 16) if quick else least
+            if quick and self.left != 0:
+                # The senders have work while the next claim is on its way.
+                ahead = group.create_task(self._claimed(floor, batch))
+            for message in claim.messages:
+                await self.waiting.put((message, claim.at))
+
+    async def _claimed(self, floor: object, batch: int) -> _Claim:
+        at = time.monotonic()
+        messages, newest = await asyncio.to_thread(
+            self._claim_batch, floor, batch if self.left is None else min(batch, self.left)
+        )
+        return _Claim(at=at, messages=messages, newest=newest)
 
     def _claim_batch(self, floor: object, batch: int) -> tuple[list[OutgoingMessage], object]:
         def claim(connection: Connection) -> list[sa.Row[Any]]:
@@ -282,6 +301,8 @@ class _Worker:
     async def _record(self) -> None:
         while True:
             outcomes = [await self.ended.get()]
+            # Those that end in the meantime share a transaction.
+            await asyncio.sleep(GATHER_SECONDS)
             while not self.ended.empty():
                 outcomes.append(self.ended.get_nowait())
             made = [outcome for outcome in outcomes if outcome is not None]

@@ -39,7 +39,7 @@ class Email:
         reusable = False
         try:
             connection = await self._connection()
-            refused, reply = await connection.send_message(built)
+            refused, reply = await connection.sendmail(built.sender, [built.recipient], built.content)
             reusable = True
         except aiosmtplib.SMTPRecipientsRefused as error:
             reusable = True

@@ -24,11 +24,11 @@ class Mailbox:
             built = mail(message, sender=self.sender)
         except ValueError as error:
             return Refused(reason=f"the mail address cannot be used: {type(error).__name__}")
-        name = str(built["Message-ID"]).strip("<>").partition("@")[0]
+        name = built.message_id.strip("<>").partition("@")[0]
         unfinished = self.folder / f".{name}.unfinished"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished.write_bytes(bytes(built))
+            unfinished.write_bytes(built.content)
             unfinished.replace(self.folder / f"{name}.eml")
         except OSError as error:
             return TryAgain(reason=f"the mailbox folder cannot be written: {error.strerror}")
