@@ -3,10 +3,8 @@
 import dagster as dg
 
 from dossier_pipelines.notifications.assets import DELIVERIES_KEY
-from dossier_pipelines.notifications.configured import configured_lanes
-from dossier_pipelines.notifications.delivery import Pace, deliver_due
-from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.notifications.replaying import parse_notification_id, replay_dead
+from dossier_pipelines.notifications.workers import deliver_together
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.failures import UserError
@@ -25,15 +23,7 @@ DELIVER = JobLock(name="deliver_notifications", seconds=3600)
 def deliver_due_notifications(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """Deliver until nothing is due."""
     with readable_failures("Delivering notifications"):
-        settings = read_settings()
-        pace = Pace()
-        result = deliver_due(
-            database,
-            configured_lanes(settings, pace),
-            delivery_policy(settings),
-            pace=pace,
-            run_id=context.run.run_id,
-        )
+        result = deliver_together(database, read_settings(), run_id=context.run.run_id)
     metadata: dict[str, int | float] = {
         **{f"{channel}_{status}": count for (channel, status), count in sorted(result.outcomes.items())},
         "sent": result.count("sent"),

@@ -79,6 +79,8 @@ class Settings:
     """The signing secret of the Standard Webhooks convention, whsec_..."""
     mails_per_run: int | None = None
     webhooks_per_run: int | None = None
+    delivery_processes: int = 2
+    """How many processes share a delivery of thousands."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -215,4 +217,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         webhook_secret=webhook_secret,
         mails_per_run=_limit(environ, "DOSSIER_MAILS_PER_RUN"),
         webhooks_per_run=_limit(environ, "DOSSIER_WEBHOOKS_PER_RUN"),
+        delivery_processes=_number(
+            environ, "DOSSIER_DELIVERY_PROCESSES", Settings.delivery_processes, least=1, most=32
+        ),
     )

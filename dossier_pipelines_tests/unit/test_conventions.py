@@ -187,6 +187,7 @@ def test_only_settings_are_read_from_the_environment_and_in_few_places() -> None
         "commands/run.py",
         "commands/up.py",
         "migrations/runner.py",  # what libpq's programs inherit
+        "notifications/workers.py",  # what the processes that it starts inherit
         "shared/deployment.py",  # Dagster's own two variables
         "shared/embedded_postgres.py",
         "shared/environment.py",

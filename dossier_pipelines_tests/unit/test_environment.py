@@ -55,6 +55,7 @@ def test_every_setting_is_read_by_its_name() -> None:
             "DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0",
             "DOSSIER_MAILS_PER_RUN": "100",
             "DOSSIER_WEBHOOKS_PER_RUN": "1000",
+            "DOSSIER_DELIVERY_PROCESSES": "4",
         }
     )
     assert settings == Settings(
@@ -88,6 +89,7 @@ def test_every_setting_is_read_by_its_name() -> None:
         webhook_secret="whsec_c2VjcmV0",
         mails_per_run=100,
         webhooks_per_run=1000,
+        delivery_processes=4,
     )
     assert all(getattr(settings, field.name) != getattr(Settings(), field.name) for field in fields(Settings))
 
@@ -134,6 +136,7 @@ def test_a_flag_is_lowered_by_any_usual_word(word: str) -> None:
         ("DOSSIER_DAILY_NOTIFICATIONS", "0", "write a whole number from 1 to 1000, such as 10"),
         ("DOSSIER_DAILY_NOTIFICATIONS", "1001", "write a whole number from 1 to 1000"),
         ("DOSSIER_MAILS_PER_RUN", "-5", "write a whole number from 0 to 1000000"),
+        ("DOSSIER_DELIVERY_PROCESSES", "0", "write a whole number from 1 to 32"),
         ("DOSSIER_WEBHOOKS_PER_RUN", "many", "write a whole number from 0 to 1000000"),
         ("HEALTH_REFRESH_INTERVAL_MINUTES", "0", "write a whole number from 1 to 720, such as 15"),
         ("HEALTH_REFRESH_INTERVAL_MINUTES", "721", "write a whole number from 1 to 720"),
