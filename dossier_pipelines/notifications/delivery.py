@@ -143,6 +143,8 @@ class _Worker:
         self.result = result
         self.identity = str(uuid.uuid4())
         self.left = lane.limit
+        # A message that waited longer could still be on its way when its claim ends.
+        self.untried_seconds = pace.claim - pace.deadline
         self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency)
         self.ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(lane.concurrency * 32)
 
@@ -169,6 +171,7 @@ class _Worker:
         floor: object = EVERYTHING
         least = batch = self.lane.concurrency * 2
         began = 0.0
+        claims = 0
         ahead: asyncio.Task[_Claim] | None = None
         while self.left is None or self.left > 0:
             claim = await (ahead or self._claimed(floor, batch))
@@ -181,15 +184,27 @@ class _Worker:
                 continue
             floor = claim.newest
             self.left = None if self.left is None else self.left - len(claim.messages)
-            # What a quick receiver takes at once a slow one would let wait until its claim ends.
-            quick = claim.at - began < QUICK_SECONDS
+            # What a quick receiver takes at once a slow one would let wait until its claim ends. The first two claims
+            # tell nothing: they are waiting and on their way.
+            claims += 1
+            quick = claims > 2 and claim.at - began < min(QUICK_SECONDS, self.untried_seconds / 8)
             began = claim.at
             batch = min(batch * 2, self.lane.concurrency * 16) if quick else least
             if quick and self.left != 0:
                 # The senders have work while the next claim is on its way.
                 ahead = group.create_task(self._claimed(floor, batch))
-            for message in claim.messages:
-                await self.waiting.put((message, claim.at))
+            await self._hand_over(claim)
+
+    async def _hand_over(self, claim: _Claim) -> None:
+        """Let the senders have a claim's messages; what they do not take in time goes back as it came."""
+        for message in claim.messages:
+            try:
+                # Those that wait behind a message on its way have one more attempt's time.
+                left = claim.at + self.untried_seconds - self.pace.deadline - time.monotonic()
+                async with asyncio.timeout(max(0.0, left)):
+                    await self.waiting.put((message, claim.at))
+            except TimeoutError:
+                await self.ended.put(self._outcome(message, None))
 
     async def _claimed(self, floor: object, batch: int) -> _Claim:
         at = time.monotonic()
@@ -259,7 +274,7 @@ class _Worker:
         while (taken := await self.waiting.get()) is not None:
             message, claimed = taken
             verdict: Verdict | None
-            if time.monotonic() - claimed > self.pace.claim - self.pace.deadline:
+            if time.monotonic() - claimed > self.untried_seconds:
                 # Another worker may take it any moment: it goes back as it came.
                 verdict = None
             else:
