@@ -25,6 +25,7 @@ from dossier_pipelines.dossiers.health_formula import (
     EngagementRecord,
     Health,
     HealthConfig,
+    StatusChange,
     health_as_of,
     parse_health_config,
     read_health_config,
@@ -108,11 +109,11 @@ def reference_health(
     engagements: dict[Key, list[EngagementRecord]] = defaultdict(list)
     for row in rows(database, "SELECT tenant_id, dossier_id, occurred_at FROM raw.engagements"):
         engagements[Key(row.tenant_id, row.dossier_id)].append(EngagementRecord(occurred_at=row.occurred_at))
+    past: dict[tuple[str, uuid.UUID], list[StatusChange]] = defaultdict(list)
+    for row in rows(database, "SELECT * FROM dossiers.commitment_history ORDER BY ordinal"):
+        past[row.tenant_id, row.commitment_id].append(StatusChange(status=row.status, valid_from=row.valid_from))
     commitments: dict[Key, list[CommitmentRecord]] = defaultdict(list)
-    for row in rows(
-        database,
-        "SELECT tenant_id, dossier_id, status, due_date, created_at, completed_at, cancelled_at FROM raw.commitments",
-    ):
+    for row in rows(database, "SELECT * FROM raw.commitments"):
         commitments[Key(row.tenant_id, row.dossier_id)].append(
             CommitmentRecord(
                 status=row.status,
@@ -120,6 +121,7 @@ def reference_health(
                 created_at=row.created_at,
                 completed_at=row.completed_at,
                 cancelled_at=row.cancelled_at,
+                history=tuple(past[row.tenant_id, row.id]),
             )
         )
     expected = {}

@@ -25,6 +25,7 @@ from dossier_pipelines.shared.failures import SettingError
 
 DAY: Final = timedelta(hours=24)
 ANY_TYPE: Final = "*"
+ENDED: Final = ("completed", "cancelled")
 
 # Strict: `true` and "50" are no numbers.
 Days = Annotated[int, Field(ge=0, le=36_500, strict=True)]
@@ -210,6 +211,14 @@ class EngagementRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatusChange:
+    """An entry of a commitment's history; without ``valid_from`` the status always was so."""
+
+    status: str
+    valid_from: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CommitmentRecord:
     """What the formula needs of a commitment."""
 
@@ -218,6 +227,8 @@ class CommitmentRecord:
     created_at: datetime | None = None
     completed_at: datetime | None = None
     cancelled_at: datetime | None = None
+    history: tuple[StatusChange, ...] = ()
+    """In the order of learning; without it the commitment's own dates tell its past."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,20 +276,10 @@ def health_as_of(
 
     today = as_of.astimezone(timezone).date()
     existing = [record for record in commitments if record.created_at is None or record.created_at <= as_of]
-    completed = [
-        record
-        for record in existing
-        if record.status == "completed" and (record.completed_at is None or record.completed_at <= as_of)
-    ]
-    cancelled = [
-        record
-        for record in existing
-        if record.status == "cancelled" and (record.cancelled_at is None or record.cancelled_at <= as_of)
-    ]
-    ended = {id(record) for record in (*completed, *cancelled)}
-    still_open = [record for record in existing if id(record) not in ended]
-    total = len(existing) - len(cancelled)
-    fulfilled = len(completed)
+    statuses = [(record, status_as_of(record, as_of)) for record in existing]
+    still_open = [(record, status) for record, status in statuses if status not in ENDED]
+    total = sum(status != "cancelled" for _, status in statuses)
+    fulfilled = sum(status == "completed" for _, status in statuses)
     rate = int(round_half_away(Decimal(100 * fulfilled) / total)) if total else 100
 
     recency = _recency(latest, as_of, settings)
@@ -295,12 +296,12 @@ def health_as_of(
         latest_engagement_date=latest,
         engagement_frequency_score=frequency,
         total_commitments=total,
-        active_commitments=sum(record.status != "overdue" for record in still_open),
-        overdue_commitments=sum(record.due_date is not None and record.due_date < today for record in still_open),
+        active_commitments=sum(status != "overdue" for _, status in still_open),
+        overdue_commitments=sum(record.due_date is not None and record.due_date < today for record, _ in still_open),
         fulfilled_commitments=fulfilled,
         upcoming_commitments=sum(
             record.due_date is not None and today <= record.due_date <= today + timedelta(days=30)
-            for record in still_open
+            for record, _ in still_open
         ),
         fulfillment_rate=rate,
         recency=recency,
@@ -308,6 +309,15 @@ def health_as_of(
         band=_band(overall, settings),
         insufficient_reason=reason,
     )
+
+
+def status_as_of(record: CommitmentRecord, as_of: datetime) -> str:
+    """Return the status that a commitment had at a moment after it was made; a later entry outdoes an earlier one."""
+    if record.history:
+        known = [c.status for c in record.history if c.valid_from is None or c.valid_from <= as_of]
+        return known[-1] if known else "pending"
+    ended = {"completed": record.completed_at, "cancelled": record.cancelled_at}.get(record.status)
+    return "pending" if ended is not None and ended > as_of else record.status
 
 
 def _recency(latest: datetime | None, as_of: datetime, settings: HealthSettings) -> int:

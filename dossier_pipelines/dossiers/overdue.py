@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
+
 from dossier_pipelines.dossiers.refresh import PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
 from dossier_pipelines.shared.audit import read_results, record_results
@@ -75,6 +77,8 @@ def detect_in_transaction(
     """Do the work of `detect_overdue` in a transaction of the caller's."""
     if lease is not None:
         lease.require(connection)
+    # The history of the marks names who made them.
+    connection.execute(sa.text("SELECT set_config('dossiers.status_cause', 'detection', true)"))
     found = execute(
         connection,
         PACKAGE,
@@ -88,6 +92,7 @@ def detect_in_transaction(
             "run_id": run_id,
         },
     ).all()
+    connection.execute(sa.text("SELECT set_config('dossiers.status_cause', '', true)"))
     notifications = found[0].notifications if found else 0
     if notifications:
         plan_deliveries(connection, policy, run_id=run_id)

@@ -79,6 +79,7 @@ COMMITMENTS: Final = _raw_table(
     sa.Column("updated_at", MOMENT, comment="When the source last changed it"),
     sa.Column("completed_at", MOMENT, comment="When it was completed"),
     sa.Column("cancelled_at", MOMENT, comment="When it was cancelled"),
+    sa.Column("status_since", MOMENT, comment="Since when the status holds, kept by a trigger; null: always"),
     _one_of("status", STATUSES),
     _one_of("priority", PRIORITIES),
 )
@@ -89,6 +90,24 @@ sa.Index(
     COMMITMENTS.c.tenant_id,
     COMMITMENTS.c.due_date,
     postgresql_where=sa.text("status IN ('pending', 'in_progress')"),
+)
+
+COMMITMENT_HISTORY: Final = sa.Table(
+    "commitment_history",
+    METADATA,
+    tenant_column(),
+    sa.Column("commitment_id", pg.UUID, nullable=False, comment="The commitment"),
+    sa.Column(
+        "ordinal", sa.Integer, nullable=False, comment="In the order of learning; a later entry outdoes an earlier one"
+    ),
+    sa.Column("status", sa.Text, nullable=False, comment="The status that it got"),
+    sa.Column("valid_from", MOMENT, comment="From when on it holds; null: always"),
+    sa.Column("cause", sa.Text, nullable=False, comment="source, or detection: the overdue detection marked it"),
+    sa.PrimaryKeyConstraint("tenant_id", "commitment_id", "ordinal"),
+    _one_of("status", STATUSES),
+    _one_of("cause", ("source", "detection")),
+    schema="dossiers",
+    comment="Every change of a commitment's status, kept by triggers",
 )
 
 DOCUMENTS: Final = _raw_table(
@@ -261,4 +280,82 @@ sa.Index(
     RELATIONSHIP_ALERTS.c.kind,
     unique=True,
     postgresql_where=sa.text("cleared_at IS NULL"),
+)
+
+SNAPSHOT_DAYS: Final = sa.Table(
+    "snapshot_days",
+    METADATA,
+    tenant_column(),
+    sa.Column("day", sa.Date, nullable=False, comment="The day, as of whose end the snapshot is"),
+    sa.Column("month", sa.Date, nullable=False, comment="The first day of its month"),
+    sa.PrimaryKeyConstraint("tenant_id", "day"),
+    schema="dossiers",
+    comment="The days of which there is a snapshot",
+)
+sa.Index("snapshot_days_month_idx", SNAPSHOT_DAYS.c.tenant_id, SNAPSHOT_DAYS.c.month, SNAPSHOT_DAYS.c.day)
+
+SNAPSHOT_SPANS: Final = sa.Table(
+    "snapshot_spans",
+    METADATA,
+    tenant_column(),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
+    sa.Column("month", sa.Date, nullable=False, comment="The first day of the month that the days are in"),
+    sa.Column("first_day", sa.Date, nullable=False, comment="The first of the days that are alike"),
+    sa.Column("last_day", sa.Date, nullable=False, comment="The last of them"),
+    sa.Column("total_engagements_365d", sa.Integer, nullable=False, comment="Engagements in the last 365 days"),
+    sa.Column("recent_engagements_90d", sa.Integer, nullable=False, comment="Engagements in the last 90 days"),
+    sa.Column("latest_engagement_date", MOMENT, comment="Newest engagement; null if none"),
+    sa.Column("engagement_frequency_score", sa.Numeric(5, 2), nullable=False, comment="0-100"),
+    sa.Column("total_commitments", sa.Integer, nullable=False, comment="Commitments that are not cancelled"),
+    sa.Column("active_commitments", sa.Integer, nullable=False, comment="Pending or in progress"),
+    sa.Column("overdue_commitments", sa.Integer, nullable=False, comment="Due before the day, and open"),
+    sa.Column("fulfilled_commitments", sa.Integer, nullable=False, comment="Completed, late or not"),
+    sa.Column("upcoming_commitments", sa.Integer, nullable=False, comment="Open, due from the day to 30 days later"),
+    sa.Column("fulfillment_rate", sa.Integer, nullable=False, comment="0-100"),
+    sa.Column("recency", sa.Integer, nullable=False, comment="100, 70, 40 or 10 by days since the latest engagement"),
+    sa.Column("overall_score", sa.Integer, comment="0-100; null without enough data"),
+    sa.Column("band", sa.Text, nullable=False, comment="excellent, good, fair, poor or insufficient_data"),
+    sa.Column("insufficient_reason", sa.Text, comment="What is missing for a score"),
+    sa.Column("previous_score", sa.Integer, comment="The score of the day before the first; null if there was none"),
+    sa.Column(
+        "factors", pg.JSONB, nullable=False, comment="What happened on the first day: [{factor, count, text, records}]"
+    ),
+    sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds it was computed with"),
+    sa.PrimaryKeyConstraint("tenant_id", "dossier_id", "month", "first_day"),
+    sa.CheckConstraint(
+        "first_day <= last_day AND month <= first_day AND last_day < month + interval '1 month'", name="days"
+    ),
+    schema="dossiers",
+    comment="How daily snapshots are stored: one row per dossier and run of days of a month that are alike; "
+    "dossiers.daily_snapshots shows the days",
+    postgresql_partition_by="RANGE (month)",
+)
+sa.Index("snapshot_spans_month_idx", SNAPSHOT_SPANS.c.tenant_id, SNAPSHOT_SPANS.c.month)
+
+SNAPSHOT_MARKS: Final = sa.Table(
+    "snapshot_marks",
+    METADATA,
+    tenant_column(),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="Whose snapshots have to be restated"),
+    sa.Column("since", MOMENT, comment="From which moment on; null: all of them"),
+    sa.Column(
+        "marked_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was marked"
+    ),
+    schema="dossiers",
+    comment="Records that arrived or changed after the snapshots of their days were taken",
+)
+
+SNAPSHOT_CHUNKS: Final = sa.Table(
+    "snapshot_chunks",
+    METADATA,
+    sa.Column("backfill_id", sa.Text, nullable=False, comment="The first run of the backfill"),
+    sa.Column("first_day", sa.Date, nullable=False, comment="The chunk's first day"),
+    sa.Column("last_day", sa.Date, nullable=False, comment="The chunk's last day"),
+    sa.Column("written", sa.Integer, nullable=False, comment="Rows that were written or removed"),
+    sa.Column(
+        "committed_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was done"
+    ),
+    sa.PrimaryKeyConstraint("backfill_id", "first_day", "last_day"),
+    schema="dossiers",
+    comment="What a backfill has done, so that one that died goes on where it stopped",
 )

@@ -19,7 +19,10 @@ SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications")
 # Functions, triggers and views, in the order in which they build on each other.
 PROGRAMS: Final = (
     ("dossier_pipelines.ingestion", "stable_uuid.sql"),
+    ("dossier_pipelines.dossiers", "status_history.sql"),
+    ("dossier_pipelines.dossiers", "health.sql"),
     ("dossier_pipelines.dossiers", "mark_stale.sql"),
+    ("dossier_pipelines.dossiers", "mark_late.sql"),
     ("dossier_pipelines.dossiers", "views.sql"),
     ("dossier_pipelines.notifications", "mark_unplanned.sql"),
     ("dossier_pipelines.notifications", "views.sql"),

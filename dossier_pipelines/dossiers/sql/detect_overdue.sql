@@ -24,7 +24,7 @@ due AS MATERIALIZED (
 -- What changed since the statement began is judged anew. Later steps read only what was marked, and join nothing with
 -- it: how many those are, the planner cannot know.
 marked AS (
-    UPDATE raw.commitments AS c SET status = 'overdue'
+    UPDATE raw.commitments AS c SET status = 'overdue', status_since = u.as_of
     FROM due AS u
     WHERE NOT CAST(:dry_run AS boolean) AND c.tenant_id = u.tenant_id AND c.id = u.id
         AND c.status IN ('pending', 'in_progress') AND c.due_date = u.due_date

@@ -1,4 +1,5 @@
--- All statistics and the score of each dossier in refresh_keys, as of its moment: the one definition of the formula.
+-- All statistics and the score of each dossier in refresh_keys, as of its moment: the one definition of every
+-- statistic; the formula is dossiers.health (schema/health.sql).
 -- Grain: one row of refreshed per key, a working table like refresh_keys. Engagements come from
 -- engagements_dossier_occurred_idx alone, commitments by commitments_dossier_idx; for a full refresh the planner may
 -- read both tables once instead.
@@ -26,39 +27,47 @@ WITH engagement AS (
 ),
 commitment AS (
     SELECT k.ordinal,
-        count(*) FILTER (WHERE s.state <> 'cancelled') AS total,
-        count(*) FILTER (WHERE s.state = 'open' AND c.status <> 'overdue') AS active,
-        count(*) FILTER (WHERE s.state = 'open' AND c.due_date < k.today) AS overdue,
-        count(*) FILTER (WHERE s.state = 'completed') AS fulfilled,
-        count(*) FILTER (WHERE s.state = 'open' AND c.due_date BETWEEN k.today AND k.today + 30) AS upcoming,
+        count(*) FILTER (WHERE s.status <> 'cancelled') AS total,
+        count(*) FILTER (WHERE s.status IN ('pending', 'in_progress')) AS active,
+        count(*) FILTER (WHERE s.status IN ('pending', 'in_progress', 'overdue') AND c.due_date < k.today) AS overdue,
+        count(*) FILTER (WHERE s.status = 'completed') AS fulfilled,
+        count(*) FILTER (
+            WHERE s.status IN ('pending', 'in_progress', 'overdue') AND c.due_date BETWEEN k.today AND k.today + 30
+        ) AS upcoming,
         least(
-            min(k.midnight) FILTER (WHERE s.state = 'open' AND c.due_date IN (k.today, k.today + 31)),
-            min(c.completed_at) FILTER (WHERE c.status = 'completed' AND c.completed_at > k.as_of),
-            min(c.cancelled_at) FILTER (WHERE c.status = 'cancelled' AND c.cancelled_at > k.as_of),
-            min(c.created_at) FILTER (WHERE c.created_at > k.as_of)
+            min(k.midnight) FILTER (
+                WHERE s.status IN ('pending', 'in_progress', 'overdue') AND c.due_date IN (k.today, k.today + 31)
+            ),
+            min(s.changes_at)
         ) AS changes_at
     FROM refresh_keys AS k
     JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
     CROSS JOIN LATERAL (
-        -- What it is at the moment; null before it begins to exist.
-        SELECT CASE WHEN c.created_at > k.as_of THEN NULL
-            WHEN c.status = 'completed' AND coalesce(c.completed_at <= k.as_of, true) THEN 'completed'
-            WHEN c.status = 'cancelled' AND coalesce(c.cancelled_at <= k.as_of, true) THEN 'cancelled'
-            ELSE 'open' END AS state
+        -- What it is at the moment, null before it begins to exist, and when that changes next. Its history is only read
+        -- for a moment before the present status.
+        SELECT
+            CASE WHEN c.created_at > k.as_of THEN NULL
+                WHEN coalesce(c.status_since <= k.as_of, true) THEN c.status
+                ELSE (
+                    SELECT h.status FROM dossiers.commitment_history AS h
+                    WHERE h.tenant_id = c.tenant_id AND h.commitment_id = c.id
+                        AND coalesce(h.valid_from <= k.as_of, true)
+                    ORDER BY h.ordinal DESC LIMIT 1
+                ) END AS status,
+            CASE WHEN c.status_since > k.as_of THEN (
+                SELECT min(h.valid_from) FROM dossiers.commitment_history AS h
+                WHERE h.tenant_id = c.tenant_id AND h.commitment_id = c.id AND h.valid_from > k.as_of
+            ) END AS changes_at
+        OFFSET '0'
     ) AS s
     GROUP BY k.ordinal
 ),
 statistic AS (
     SELECT k.*,
         coalesce(e.in_year, 0) AS in_year, coalesce(e.in_quarter, 0) AS in_quarter, l.latest,
-        least(100, round(CAST(100 * coalesce(e.in_year, 0) AS numeric) / s.yearly_target, 2)) AS frequency,
         coalesce(c.total, 0) AS total, coalesce(c.active, 0) AS active, coalesce(c.overdue, 0) AS overdue,
         coalesce(c.fulfilled, 0) AS fulfilled, coalesce(c.upcoming, 0) AS upcoming,
-        CASE WHEN coalesce(c.total, 0) = 0 THEN 100 ELSE round(CAST(100 * c.fulfilled AS numeric) / c.total) END AS rate,
-        r.recency,
-        least(k.expires_at, e.changes_at, c.changes_at, r.next_step) AS stale_at,
-        s.weight_engagement, s.weight_commitment, s.weight_recency, s.min_engagements, s.min_commitments,
-        s.excellent_from, s.good_from, s.fair_from
+        least(k.expires_at, e.changes_at, c.changes_at) AS changes_at, s AS settings
     FROM refresh_keys AS k
     -- Every key has its settings, registered in this transaction. An inner join would let the planner expect few rows
     -- from a table without statistics, and then join the aggregates in nested loops: 16 s instead of 0.3 s, once.
@@ -74,55 +83,20 @@ statistic AS (
         ) END AS latest
         OFFSET '0'
     ) AS l
-    -- Elapsed whole days are at most n exactly while less than n + 1 days have passed.
-    CROSS JOIN LATERAL (
-        SELECT l.latest + (s.fresh_days + 1) * interval '24 hours' AS fresh_until,
-            l.latest + (s.recent_days + 1) * interval '24 hours' AS recent_until,
-            l.latest + (s.distant_days + 1) * interval '24 hours' AS distant_until
-    ) AS u
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE WHEN k.as_of < u.fresh_until THEN s.fresh_points
-                WHEN k.as_of < u.recent_until THEN s.recent_points
-                WHEN k.as_of < u.distant_until THEN s.distant_points
-                ELSE s.silent_points END AS recency,
-            CASE WHEN k.as_of < u.fresh_until THEN u.fresh_until
-                WHEN k.as_of < u.recent_until THEN u.recent_until
-                WHEN k.as_of < u.distant_until THEN u.distant_until END AS next_step
-    ) AS r
     -- A dossier that is gone has none.
     WHERE k.settings_type IS NOT NULL
     -- Without a fence each use of a value below would compute it again.
     OFFSET '0'
-),
-scored AS (
-    SELECT t.*,
-        CASE WHEN t.in_year >= t.min_engagements AND t.total >= t.min_commitments THEN
-            round(t.weight_engagement * t.frequency + t.weight_commitment * t.rate + t.weight_recency * t.recency)
-        END AS overall
-    FROM statistic AS t
-    OFFSET '0'
 )
 SELECT
-    tenant_id, dossier_id,
-    CAST(in_year AS integer) AS total_engagements_365d, CAST(in_quarter AS integer) AS recent_engagements_90d,
-    latest AS latest_engagement_date, CAST(frequency AS numeric(5, 2)) AS engagement_frequency_score,
-    CAST(total AS integer) AS total_commitments, CAST(active AS integer) AS active_commitments,
-    CAST(overdue AS integer) AS overdue_commitments, CAST(fulfilled AS integer) AS fulfilled_commitments,
-    CAST(upcoming AS integer) AS upcoming_commitments, CAST(rate AS integer) AS fulfillment_rate,
-    recency, CAST(overall AS integer) AS overall_score,
-    CASE WHEN overall IS NULL THEN 'insufficient_data'
-        WHEN overall >= excellent_from THEN 'excellent'
-        WHEN overall >= good_from THEN 'good'
-        WHEN overall >= fair_from THEN 'fair'
-        ELSE 'poor' END AS band,
-    CASE WHEN overall IS NULL THEN concat_ws('; ',
-        CASE WHEN in_year < min_engagements THEN
-            format('needs %s engagement%s in 365 days, found %s', min_engagements,
-                CASE WHEN min_engagements = 1 THEN '' ELSE 's' END, in_year) END,
-        CASE WHEN total < min_commitments THEN
-            format('needs %s commitment%s, found %s', min_commitments,
-                CASE WHEN min_commitments = 1 THEN '' ELSE 's' END, total) END
-    ) END AS insufficient_reason,
-    stale_at, as_of, today, stale, year_start, retyped, engagements_before, commitments_before
-FROM scored
+    t.tenant_id, t.dossier_id,
+    CAST(t.in_year AS integer) AS total_engagements_365d, CAST(t.in_quarter AS integer) AS recent_engagements_90d,
+    t.latest AS latest_engagement_date, CAST(f.frequency AS numeric(5, 2)) AS engagement_frequency_score,
+    CAST(t.total AS integer) AS total_commitments, CAST(t.active AS integer) AS active_commitments,
+    CAST(t.overdue AS integer) AS overdue_commitments, CAST(t.fulfilled AS integer) AS fulfilled_commitments,
+    CAST(t.upcoming AS integer) AS upcoming_commitments, CAST(f.rate AS integer) AS fulfillment_rate,
+    f.recency, CAST(f.overall AS integer) AS overall_score, f.band, f.reason AS insufficient_reason,
+    least(t.changes_at, f.next_step) AS stale_at,
+    t.as_of, t.today, t.stale, t.year_start, t.retyped, t.engagements_before, t.commitments_before
+FROM statistic AS t
+CROSS JOIN LATERAL dossiers.health(t.in_year, t.total, t.fulfilled, t.latest, t.as_of, t.settings) AS f

@@ -7,11 +7,7 @@
 -- A day is 24 hours in every window.
 WITH moment AS (
     SELECT t.tenant_id, m.as_of, d.today,
-        -- Where clocks change at midnight it comes twice, or not at all: the first moment of the new day counts.
-        least(
-            CAST(d.today + 1 AS timestamp) AT TIME ZONE t.timezone,
-            (CAST(d.today + 1 AS timestamp) - interval '1 hour') AT TIME ZONE t.timezone + interval '1 hour'
-        ) AS midnight,
+        dossiers.day_end(d.today, t.timezone) + interval '1 microsecond' AS midnight,
         coalesce(latest.settings_version <> :version OR latest.as_of > m.as_of, false) AS all_stale
     FROM platform.tenants AS t
     CROSS JOIN LATERAL (
