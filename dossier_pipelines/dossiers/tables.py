@@ -341,6 +341,9 @@ SNAPSHOT_MARKS: Final = sa.Table(
     sa.Column(
         "marked_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was marked"
     ),
+    sa.Column(
+        "taken", sa.Boolean, nullable=False, server_default=sa.text("false"), comment="A restating has begun with it"
+    ),
     schema="dossiers",
     comment="Records that arrived or changed after the snapshots of their days were taken",
 )

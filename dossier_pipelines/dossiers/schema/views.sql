@@ -35,3 +35,20 @@ CROSS JOIN LATERAL (VALUES
     ('region', d.region), ('bloc', d.bloc), ('classification', d.classification), ('type', d.type)
 ) AS g (grouping, value)
 GROUP BY d.tenant_id, g.grouping, coalesce(g.value, 'not given');
+
+-- History: one row per dossier and day of which there is a snapshot. A condition on the day finds its month's spans, one
+-- on the dossier its own. previous_score is that of the day before, and factors is what happened on the day.
+CREATE OR REPLACE VIEW dossiers.daily_snapshots WITH (security_invoker = true) AS
+SELECT
+    s.tenant_id, s.dossier_id, d.day,
+    s.total_engagements_365d, s.recent_engagements_90d, s.latest_engagement_date, s.engagement_frequency_score,
+    s.total_commitments, s.active_commitments, s.overdue_commitments, s.fulfilled_commitments,
+    s.upcoming_commitments, s.fulfillment_rate, s.recency, s.overall_score, s.band, s.insufficient_reason,
+    CASE WHEN d.day = s.first_day THEN s.previous_score ELSE s.overall_score END AS previous_score,
+    CASE WHEN d.day = s.first_day THEN s.overall_score - s.previous_score
+        WHEN s.overall_score IS NOT NULL THEN 0 END AS score_change,
+    CASE WHEN d.day = s.first_day THEN s.factors ELSE '[]' END AS factors,
+    s.settings_version
+FROM dossiers.snapshot_spans AS s
+JOIN dossiers.snapshot_days AS d
+    ON d.tenant_id = s.tenant_id AND d.month = s.month AND d.day BETWEEN s.first_day AND s.last_day;

@@ -88,13 +88,15 @@ CREATE TABLE dossiers.snapshot_marks (
     tenant_id TEXT COLLATE "C" NOT NULL,
     dossier_id UUID NOT NULL,
     since TIMESTAMP WITH TIME ZONE,
-    marked_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL
+    marked_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    taken BOOLEAN DEFAULT false NOT NULL
 );
 COMMENT ON TABLE dossiers.snapshot_marks IS 'Records that arrived or changed after the snapshots of their days were taken';
 COMMENT ON COLUMN dossiers.snapshot_marks.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN dossiers.snapshot_marks.dossier_id IS 'Whose snapshots have to be restated';
 COMMENT ON COLUMN dossiers.snapshot_marks.since IS 'From which moment on; null: all of them';
 COMMENT ON COLUMN dossiers.snapshot_marks.marked_at IS 'When it was marked';
+COMMENT ON COLUMN dossiers.snapshot_marks.taken IS 'A restating has begun with it';
 
 CREATE TABLE dossiers.snapshot_chunks (
     backfill_id TEXT NOT NULL,
@@ -117,24 +119,21 @@ COMMENT ON COLUMN dossiers.snapshot_chunks.committed_at IS 'When it was done';
 -- as of now never looks into the history.
 
 -- The last moment of a day. Where clocks change at midnight it comes twice, or not at all: the first moment of the new
--- day counts.
+-- day counts. Both functions are inlined where they are used; one that called itself immutable would not be, since adding
+-- an interval is not.
 CREATE OR REPLACE FUNCTION dossiers.day_end(day date, timezone text) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN least(
     CAST(day + 1 AS timestamp) AT TIME ZONE timezone,
     (CAST(day + 1 AS timestamp) - interval '1 hour') AT TIME ZONE timezone + interval '1 hour'
 ) - interval '1 microsecond';
 
--- The first day by whose end a moment has come; null for null.
+-- The first day by whose end a moment has come; null for null. In an hour that comes twice before midnight it is not the
+-- day that the clock shows.
 CREATE OR REPLACE FUNCTION dossiers.first_day(moment timestamptz, timezone text) RETURNS date
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-    WHEN dossiers.day_end(CAST(moment AT TIME ZONE timezone AS date) - 1, timezone) >= moment
-        THEN CAST(moment AT TIME ZONE timezone AS date) - 1
-    WHEN dossiers.day_end(CAST(moment AT TIME ZONE timezone AS date), timezone) >= moment
-        THEN CAST(moment AT TIME ZONE timezone AS date)
-    ELSE CAST(moment AT TIME ZONE timezone AS date) + 1
-END;
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CAST(moment AT TIME ZONE timezone AS date)
+    + CASE WHEN moment > dossiers.day_end(CAST(moment AT TIME ZONE timezone AS date), timezone) THEN 1 ELSE 0 END;
 
 -- Since when the status of a new commitment holds, as far as the source tells; null: always. A commitment that arrives
 -- as overdue was so from the day after it was due.
@@ -603,3 +602,20 @@ CREATE OR REPLACE TRIGGER late_deleted AFTER DELETE ON raw.dossiers
 CREATE OR REPLACE TRIGGER late_moved AFTER UPDATE ON platform.tenants
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_moved_tenants();
+
+-- History: one row per dossier and day of which there is a snapshot. A condition on the day finds its month's spans, one
+-- on the dossier its own. previous_score is that of the day before, and factors is what happened on the day.
+CREATE OR REPLACE VIEW dossiers.daily_snapshots WITH (security_invoker = true) AS
+SELECT
+    s.tenant_id, s.dossier_id, d.day,
+    s.total_engagements_365d, s.recent_engagements_90d, s.latest_engagement_date, s.engagement_frequency_score,
+    s.total_commitments, s.active_commitments, s.overdue_commitments, s.fulfilled_commitments,
+    s.upcoming_commitments, s.fulfillment_rate, s.recency, s.overall_score, s.band, s.insufficient_reason,
+    CASE WHEN d.day = s.first_day THEN s.previous_score ELSE s.overall_score END AS previous_score,
+    CASE WHEN d.day = s.first_day THEN s.overall_score - s.previous_score
+        WHEN s.overall_score IS NOT NULL THEN 0 END AS score_change,
+    CASE WHEN d.day = s.first_day THEN s.factors ELSE '[]' END AS factors,
+    s.settings_version
+FROM dossiers.snapshot_spans AS s
+JOIN dossiers.snapshot_days AS d
+    ON d.tenant_id = s.tenant_id AND d.month = s.month AND d.day BETWEEN s.first_day AND s.last_day;

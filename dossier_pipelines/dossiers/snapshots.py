@@ -1,0 +1,253 @@
+"""Daily snapshots: every dossier as of the end of every day, for any range of days, in one pass over the records.
+
+The days are stored as spans (`dossiers.snapshot_spans`), one row per dossier and run of days of a month that are alike;
+`dossiers.daily_snapshots` shows the days. What is stored depends on the records alone: computed again, by whatever
+ranges, it stays as it is, to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from dossier_pipelines.dossiers.health_formula import HealthConfig
+from dossier_pipelines.dossiers.refresh import PACKAGE, WORK_MEM
+from dossier_pipelines.shared.database import Database, execute, statement
+from dossier_pipelines.shared.failures import UserError
+from dossier_pipelines.shared.job_lease import Lease
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+ONE_DAY: Final = timedelta(days=1)
+# The working tables of a chunk in the order in which they build on each other, each with the columns by which the next
+# ones find its rows: how many there are, the planner must know.
+WORKING_TABLES: Final = {
+    "snapshot_wanted": "tenant_id, dossier_id",
+    "snapshot_scope": "ordinal, tenant_id, dossier_id, first_day, last_day",
+    "snapshot_steps": "ordinal, day",
+    "snapshot_new": "tenant_id, dossier_id, month, first_day",
+    "snapshot_touched": "tenant_id, dossier_id, month, first_day",
+    "snapshot_merged": "tenant_id, dossier_id, month, first_day",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotChunk:
+    """What one transaction did."""
+
+    first_day: date
+    last_day: date
+    dossiers: int
+    written: int
+    """Rows of dossiers.snapshot_spans that were written or removed; 0: all was there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotResult:
+    """What was done for a range of days."""
+
+    days: int
+    written: int
+    skipped: int
+    """Chunks that an earlier run of the same backfill had done."""
+
+
+def take_snapshots(
+    database: Database,
+    config: HealthConfig,
+    *,
+    first_day: date,
+    last_day: date,
+    now: datetime,
+    tenant_id: str | None = None,
+    backfill_id: str | None = None,
+    lease: Lease | None = None,
+    report: Callable[[SnapshotChunk], None] = lambda _: None,
+) -> SnapshotResult:
+    """Take the snapshots of every day from ``first_day`` to ``last_day``, a year's days in a transaction.
+
+    ``now`` is the clock of tenants that have none of their own; a tenant gets no day that its clock has not reached.
+    ``report`` hears of each chunk. With ``backfill_id``, chunks that are done are not done again, so that a range that
+    was interrupted goes on. Raises UserError for a range that ends before it starts, that no tenant's clock has reached
+    to its end, or that begins before the first record; LeaseLostError when ``lease`` is lost.
+    """
+    require_range(database, first_day=first_day, last_day=last_day, now=now, tenant_id=tenant_id)
+    written = skipped = 0
+    for chunk_first, chunk_last in _years(first_day, last_day):
+        chunk = database.in_transaction(
+            lambda connection, chunk_first=chunk_first, chunk_last=chunk_last: _chunk(
+                connection,
+                config,
+                first_day=chunk_first,
+                last_day=chunk_last,
+                now=now,
+                tenant_id=tenant_id,
+                backfill_id=backfill_id,
+                lease=lease,
+            )
+        )
+        if chunk is None:
+            skipped += 1
+            continue
+        written += chunk.written
+        report(chunk)
+    return SnapshotResult(days=(last_day - first_day).days + 1, written=written, skipped=skipped)
+
+
+def require_range(
+    database: Database, *, first_day: date, last_day: date, now: datetime, tenant_id: str | None = None
+) -> None:
+    """Raise UserError unless there can be snapshots of the range."""
+    if last_day < first_day:
+        raise UserError(
+            f"The range ends on {last_day}, before it starts, on {first_day}. Name the earlier day first. "
+            "Nothing was written."
+        )
+    reached = database.run(PACKAGE, "snapshot_reach", {"now": now, "tenant_id": tenant_id, "first_day": first_day})[0]
+    if reached.newest is None:
+        raise UserError(
+            "There is no tenant yet, and so no record: load a source first (dossier-pipelines run). Nothing was written."
+        )
+    if last_day > reached.newest:
+        raise UserError(
+            f"{last_day} is in the future: the tenants' clocks have come to {reached.newest}. Name a range that ends "
+            "there or earlier. Nothing was written."
+        )
+    if not reached.any_record:
+        oldest = database.run(PACKAGE, "oldest_record", {"tenant_id": tenant_id})[0].day
+        what = f"the first record is of {oldest}; start there" if oldest else "there is no record at all; load some first"
+        raise UserError(f"{first_day} lies before the first record: {what}. Nothing was written.")
+
+
+def restate_snapshots(
+    database: Database,
+    config: HealthConfig,
+    *,
+    now: datetime,
+    lease: Lease | None = None,
+    report: Callable[[SnapshotChunk], None] = lambda _: None,
+) -> SnapshotResult:
+    """Take the snapshots anew that later records have overtaken: of the marked dossiers, from the marked moments on.
+
+    Only days of which there is a snapshot, newest year first, each year in a transaction; the marks are deleted with the
+    oldest. A restating that dies leaves its marks, and is done again.
+    """
+
+    def take(connection: Connection) -> list[dict[str, Any]]:
+        if lease is not None:
+            lease.require(connection)
+        execute(connection, PACKAGE, "take_snapshot_marks")
+        return [dict(row._mapping) for row in execute(connection, PACKAGE, "taken_snapshot_marks")]
+
+    marks = database.in_transaction(take)
+    days = database.run(PACKAGE, "snapshot_ranges", {"marks": json.dumps(marks)})
+    written = 0
+    ranges = [
+        (row.tenant_id, first, last) for row in days for first, last in _years(row.first_day, row.last_day)
+    ]
+    for tenant_id, first, last in sorted(ranges, key=lambda found: found[1], reverse=True):
+        chunk = database.in_transaction(
+            lambda connection, tenant_id=tenant_id, first=first, last=last: _chunk(
+                connection,
+                config,
+                first_day=first,
+                last_day=last,
+                now=now,
+                tenant_id=tenant_id,
+                lease=lease,
+                wanted=[mark for mark in marks if mark["tenant_id"] == tenant_id],
+            )
+        )
+        if chunk is not None:
+            written += chunk.written
+            report(chunk)
+
+    def settle(connection: Connection) -> None:
+        if lease is not None:
+            lease.require(connection)
+        execute(connection, PACKAGE, "settle_snapshot_marks")
+
+    database.in_transaction(settle)
+    return SnapshotResult(days=sum((last - first).days + 1 for _, first, last in ranges), written=written, skipped=0)
+
+
+def _years(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
+    """Cut a range where years begin: so many days are one transaction, whatever the range."""
+    while first_day <= last_day:
+        end = min(last_day, date(first_day.year, 12, 31))
+        yield first_day, end
+        first_day = end + ONE_DAY
+
+
+def _chunk(
+    connection: Connection,
+    config: HealthConfig,
+    *,
+    first_day: date,
+    last_day: date,
+    now: datetime,
+    tenant_id: str | None = None,
+    backfill_id: str | None = None,
+    lease: Lease | None = None,
+    wanted: list[dict[str, Any]] | None = None,
+) -> SnapshotChunk | None:
+    """Take the snapshots of a chunk, of all dossiers or of those that are ``wanted``; None when it is done already."""
+    if lease is not None:
+        lease.require(connection)
+    days = {"first_day": first_day, "last_day": last_day}
+    if backfill_id and execute(connection, PACKAGE, "snapshot_chunk_done", {**days, "backfill_id": backfill_id}).first():
+        return None
+    connection.execute(
+        sa.text("SELECT set_config('work_mem', :memory, true), set_config('search_path', 'pg_temp, dossiers', true)"),
+        {"memory": WORK_MEM},
+    )
+    version = config.version
+    execute(
+        connection,
+        PACKAGE,
+        "register_settings",
+        {"version": version, "settings": json.dumps(config.rows()), "tenant_id": tenant_id},
+    )
+    _make_partitions(connection, first_day.year - 1, last_day.year + 1)
+    parameters = {
+        **days,
+        "now": now,
+        "tenant_id": tenant_id,
+        "version": version,
+        "wanted": json.dumps(wanted or []),
+        "few": wanted is not None,
+        "settings_types": sorted(config.by_type),
+    }
+    for table, columns in WORKING_TABLES.items():
+        text = statement(PACKAGE, table).text
+        used = {name: value for name, value in parameters.items() if f":{name}" in text}
+        connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
+        connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
+    dossiers = connection.execute(sa.text("SELECT count(*) FROM snapshot_scope")).scalar_one()
+    written = execute(connection, PACKAGE, "remove_snapshots").rowcount
+    written += execute(connection, PACKAGE, "write_snapshots").rowcount
+    if wanted is None:
+        execute(connection, PACKAGE, "write_snapshot_days")
+    if backfill_id:
+        execute(connection, PACKAGE, "record_snapshot_chunk", {**days, "backfill_id": backfill_id, "written": written})
+    # The caller's transaction may go on, and take others.
+    connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
+    return SnapshotChunk(first_day=first_day, last_day=last_day, dossiers=dossiers, written=written)
+
+
+def _make_partitions(connection: Connection, first_year: int, last_year: int) -> None:
+    """Make the partitions that are missing, one a year: a reader of one dossier's course looks into each."""
+    there = {row.name for row in execute(connection, PACKAGE, "snapshot_partitions")}
+    for year in range(first_year, last_year + 1):
+        name = f"snapshot_spans_{year}"
+        if name not in there:
+            connection.exec_driver_sql(
+                f"CREATE TABLE IF NOT EXISTS dossiers.{name} PARTITION OF dossiers.snapshot_spans "
+                f"FOR VALUES FROM ('{year}-01-01') TO ('{year + 1}-01-01')"
+            )
