@@ -1,4 +1,4 @@
-"""`dossier-pipelines`: up, run, env, db and notifications. Exit codes: 0 done, 1 the run failed, 2 bad usage.
+"""`dossier-pipelines`: up, run, backfill, env, db and notifications. Exit codes: 0 done, 1 the run failed, 2 bad usage.
 
 Wiring only: what a command does lives in commands/.
 """
@@ -70,6 +70,20 @@ def run(
     if mapping is not None:
         os.environ["DOSSIER_MAPPING"] = str(mapping)
     run_once(_settings(data_dir), as_of=as_of, as_json=as_json, verbose=verbose)
+
+
+@app.command()
+def backfill(
+    first: Annotated[str, typer.Option("--from", help="The first day, such as 2019-01-01.")],
+    last: Annotated[str, typer.Option("--to", help="The last day.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Take the daily snapshots of a range of past days, however long, in one run."""
+    from dossier_pipelines.commands import backfill as command
+
+    command.backfill(_settings(data_dir), first=first, last=last, as_json=as_json, verbose=verbose)
 
 
 @app.command()

@@ -13,9 +13,12 @@ from dossier_pipelines.dossiers import locks
 from dossier_pipelines.dossiers.assets import RefreshConfig
 from dossier_pipelines.dossiers.ops import detect_overdue_commitments_job
 from dossier_pipelines.dossiers.refresh import PACKAGE
+from dossier_pipelines.dossiers.snapshot_assets import HISTORY_KEY, SNAPSHOTS_KEY, TRENDS_KEY
+from dossier_pipelines.dossiers.snapshot_ops import remove_old_snapshots_job, restate_snapshots_job
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.job_lease import JobLock
+from dossier_pipelines.shared.partitions import day_of
 from dossier_pipelines.shared.runs import busy_reason, failure_reason
 
 # Changes are collected until it has been quiet for a moment, but none waits longer than the second figure: a thousand
@@ -31,9 +34,12 @@ HEALTH = dg.AssetSelection.assets(
 )
 REPORTS = dg.AssetSelection.assets(["dossiers", "dossier_overview"], ["dossiers", "health_by_group"])
 
+HISTORY = dg.AssetSelection.assets(HISTORY_KEY, SNAPSHOTS_KEY, TRENDS_KEY)
+
 load_and_refresh_job = dg.define_asset_job(
     "load_and_refresh_job",
-    selection=dg.AssetSelection.groups("dossiers"),
+    # Days are taken by themselves: they have partitions.
+    selection=dg.AssetSelection.groups("dossiers") - HISTORY,
     description="Load the configured source, refresh every stale score, check all of it.",
     # Without the lock's time: a first load may take longer than any refresh.
     tags={"lock": locks.REFRESH.name},
@@ -54,11 +60,21 @@ recompute_health_scores_job = dg.define_asset_job(
     tags=locks.REFRESH.tags,
 )
 
+daily_snapshots_job = dg.define_asset_job(
+    "daily_snapshots_job",
+    selection=dg.AssetSelection.assets(SNAPSHOTS_KEY),
+    description="Take the snapshot of a day, or of a range of days in one run.",
+    tags=locks.SNAPSHOTS.tags,
+)
+
 JOBS: list[ScheduledJob] = [
     load_and_refresh_job,
     refresh_health_scores_job,
     recompute_health_scores_job,
     detect_overdue_commitments_job,
+    daily_snapshots_job,
+    restate_snapshots_job,
+    remove_old_snapshots_job,
 ]
 
 
@@ -94,9 +110,40 @@ def _interval_cron(minutes: int) -> str:
     return f"*/{minutes} * * * *" if minutes < 60 else f"0 */{minutes // 60} * * *"
 
 
+def _snapshot_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule that takes the day that ends; its run waits for a busy one, so that no day is left out."""
+
+    @dg.schedule(
+        name="take_daily_snapshots",
+        cron_schedule="59 23 * * *",
+        execution_timezone=settings.timezone,
+        job=daily_snapshots_job,
+        description="At the end of every day: keep what every dossier looked like.",
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.scheduled_jobs
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+    def take_daily_snapshots(
+        context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
+    ) -> dg.RunRequest | dg.SkipReason:
+        moment = context.scheduled_execution_time
+        reached = database.run(
+            PACKAGE, "snapshot_reach", {"now": moment, "tenant_id": None, "first_day": moment.date()}
+        )[0].newest
+        if reached is None or reached < moment.date():
+            return dg.SkipReason(
+                f"No tenant's clock has come to {day_of(moment)}: they stand at {reached or 'nothing'}."
+            )
+        return dg.RunRequest(partition_key=day_of(moment), run_key=day_of(moment))
+
+    return take_daily_snapshots
+
+
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """Return the desk's schedules at the times that the settings name."""
     return [
+        _snapshot_schedule(settings),
+        *_retention_schedules(settings),
         _schedule(
             "refresh_health_scores",
             cron=_interval_cron(settings.refresh_interval_minutes),
@@ -125,8 +172,24 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     ]
 
 
+def _retention_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """Return the schedule that removes old snapshots, if the settings say what is old."""
+    if not settings.history_days:
+        return []
+    return [
+        _schedule(
+            "remove_old_snapshots",
+            cron="30 4 2 * *",
+            job=remove_old_snapshots_job,
+            lock=locks.SNAPSHOTS,
+            description="Every month: remove the snapshots that are older than DOSSIER_HISTORY_DAYS.",
+            settings=settings,
+        )
+    ]
+
+
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Return the sensor that takes changes into the scores without waiting for the schedule."""
+    """Return the sensors that take changes into the scores, and into past days, without waiting for a schedule."""
 
     @dg.sensor(
         name="changed_records",
@@ -152,4 +215,24 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         )
         return dg.SkipReason(reason) if reason else dg.RunRequest()
 
-    return [changed_records]
+    @dg.sensor(
+        name="late_records",
+        job=restate_snapshots_job,
+        minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        description="Restates daily snapshots soon after a record of their days arrived or changed.",
+    )
+    def late_records(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+    ) -> dg.RunRequest | dg.SkipReason:
+        waiting = database.run(PACKAGE, "waiting_snapshot_marks")[0]
+        if not waiting.marks:
+            return dg.SkipReason("No record arrived late.")
+        if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
+            return dg.SkipReason(f"{waiting.marks} late changes so far; waiting until it is quiet.")
+        reason = busy_reason(context.instance, locks.SNAPSHOTS) or failure_reason(
+            context.instance, locks.SNAPSHOTS, within=timedelta(hours=1), now=datetime.now(UTC)
+        )
+        return dg.SkipReason(reason) if reason else dg.RunRequest()
+
+    return [changed_records, late_records]

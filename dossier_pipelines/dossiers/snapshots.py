@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 ONE_DAY: Final = timedelta(days=1)
+FEWEST_KEPT_DAYS: Final = 31
 # The working tables of a chunk in the order in which they build on each other, each with the columns by which the next
 # ones find its rows: how many there are, the planner must know.
 WORKING_TABLES: Final = {
@@ -81,9 +83,9 @@ def take_snapshots(
     written = skipped = 0
     for chunk_first, chunk_last in _years(first_day, last_day):
         chunk = database.in_transaction(
-            lambda connection, chunk_first=chunk_first, chunk_last=chunk_last: _chunk(
-                connection,
-                config,
+            partial(
+                _chunk,
+                config=config,
                 first_day=chunk_first,
                 last_day=chunk_last,
                 now=now,
@@ -121,7 +123,9 @@ def require_range(
         )
     if not reached.any_record:
         oldest = database.run(PACKAGE, "oldest_record", {"tenant_id": tenant_id})[0].day
-        what = f"the first record is of {oldest}; start there" if oldest else "there is no record at all; load some first"
+        what = (
+            f"the first record is of {oldest}; start there" if oldest else "there is no record at all; load some first"
+        )
         raise UserError(f"{first_day} lies before the first record: {what}. Nothing was written.")
 
 
@@ -148,14 +152,12 @@ def restate_snapshots(
     marks = database.in_transaction(take)
     days = database.run(PACKAGE, "snapshot_ranges", {"marks": json.dumps(marks)})
     written = 0
-    ranges = [
-        (row.tenant_id, first, last) for row in days for first, last in _years(row.first_day, row.last_day)
-    ]
+    ranges = [(row.tenant_id, first, last) for row in days for first, last in _years(row.first_day, row.last_day)]
     for tenant_id, first, last in sorted(ranges, key=lambda found: found[1], reverse=True):
         chunk = database.in_transaction(
-            lambda connection, tenant_id=tenant_id, first=first, last=last: _chunk(
-                connection,
-                config,
+            partial(
+                _chunk,
+                config=config,
                 first_day=first,
                 last_day=last,
                 now=now,
@@ -187,8 +189,8 @@ def _years(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
 
 def _chunk(
     connection: Connection,
-    config: HealthConfig,
     *,
+    config: HealthConfig,
     first_day: date,
     last_day: date,
     now: datetime,
@@ -201,7 +203,10 @@ def _chunk(
     if lease is not None:
         lease.require(connection)
     days = {"first_day": first_day, "last_day": last_day}
-    if backfill_id and execute(connection, PACKAGE, "snapshot_chunk_done", {**days, "backfill_id": backfill_id}).first():
+    if (
+        backfill_id
+        and execute(connection, PACKAGE, "snapshot_chunk_done", {**days, "backfill_id": backfill_id}).first()
+    ):
         return None
     connection.execute(
         sa.text("SELECT set_config('work_mem', :memory, true), set_config('search_path', 'pg_temp, dossiers', true)"),
@@ -251,3 +256,54 @@ def _make_partitions(connection: Connection, first_year: int, last_year: int) ->
                 f"CREATE TABLE IF NOT EXISTS dossiers.{name} PARTITION OF dossiers.snapshot_spans "
                 f"FOR VALUES FROM ('{year}-01-01') TO ('{year + 1}-01-01')"
             )
+
+
+def forget_chunks(database: Database, backfill_id: str) -> None:
+    """Forget the progress of a backfill that has come to its end: run again, it takes everything anew."""
+    database.run(PACKAGE, "forget_snapshot_chunks", {"backfill_id": backfill_id})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What retention removed, or would."""
+
+    days: int
+    rows: int
+    bytes: int
+    """Estimated from the average size of a row, its index entries included."""
+
+
+def remove_old_snapshots(
+    database: Database, *, keep_days: int, now: datetime, dry_run: bool = False, lease: Lease | None = None
+) -> Removed:
+    """Remove the snapshots of whole months that lie more than ``keep_days`` back, by each tenant's clock.
+
+    Partitions that are left empty are dropped. Raises UserError for fewer than 31 days: a slip of the pen would remove
+    what no source has any more.
+    """
+    if keep_days < FEWEST_KEPT_DAYS:
+        raise UserError(f"{keep_days} days of snapshots are too few to keep; name at least {FEWEST_KEPT_DAYS}.")
+
+    def remove(connection: Connection) -> Removed:
+        if lease is not None:
+            lease.require(connection)
+        found = execute(connection, PACKAGE, "snapshots_beyond", {"keep_days": keep_days, "now": now}).all()
+        for row in () if dry_run else found:
+            for name in ("remove_old_spans", "remove_old_days"):
+                execute(connection, PACKAGE, name, {"tenant_id": row.tenant_id, "before": row.before})
+        if found and not dry_run:
+            _drop_empty_partitions(connection)
+        return Removed(
+            days=sum(row.days for row in found),
+            rows=sum(row.spans for row in found),
+            bytes=sum(row.bytes for row in found),
+        )
+
+    return database.in_transaction(remove)
+
+
+def _drop_empty_partitions(connection: Connection) -> None:
+    for row in execute(connection, PACKAGE, "snapshot_partitions").all():
+        empty = connection.exec_driver_sql(f"SELECT NOT EXISTS (SELECT FROM dossiers.{row.name})").scalar_one()
+        if empty:
+            connection.exec_driver_sql(f"DROP TABLE dossiers.{row.name}")

@@ -8,7 +8,7 @@ import dagster as dg
 from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.operations.assets import LEASES_KEY
 from dossier_pipelines.operations.leases import watch_leases
-from dossier_pipelines.operations.run_watch import ENDED, judge_jobs, record_ends
+from dossier_pipelines.operations.run_watch import ENDED, PACKAGE, judge_jobs, record_ends
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 
@@ -18,9 +18,14 @@ AT_ONCE = 1000
 OVERLAP = timedelta(seconds=60)
 
 
-def watched_jobs(settings: Settings) -> dict[str, float]:
-    """Return how many minutes a job may go without a run that ended: three intervals, or a day and two hours."""
+def watched_jobs(settings: Settings, *, clocks_run: bool) -> dict[str, float]:
+    """Return how many minutes a job may go without a run that ended: three intervals, or a day and two hours.
+
+    Where all tenants' clocks stand still no day ends, and no snapshot is missed.
+    """
+    daily = {"daily_snapshots_job": 26 * 60.0} if clocks_run else {}
     return {
+        **daily,
         "refresh_health_scores_job": 3.0 * settings.refresh_interval_minutes,
         "detect_overdue_commitments_job": 26 * 60.0,
         "recompute_health_scores_job": 26 * 60.0,
@@ -91,7 +96,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             cursor["seen"] = records[-1].update_timestamp.replace(tzinfo=UTC).isoformat()
         raised = judge_jobs(
             database,
-            watched_jobs(settings),
+            watched_jobs(settings, clocks_run=database.run(PACKAGE, "clocks_run")[0].run),
             settings.operations_recipients,
             delivery_policy(settings),
             since=datetime.fromisoformat(cursor["since"]),

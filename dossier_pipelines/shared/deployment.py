@@ -50,6 +50,8 @@ class Deployment:
             "DOSSIER_DATA_DIR": str(self.data_directory.resolve()),
             "DAGSTER_HOME": str(self.dagster_home),
             "DAGSTER_PG_URL": dagster_url(self.url),
+            # A backfill's run has events of every day; written one by one they take longer than the days.
+            "DAGSTER_EVENT_BATCH_SIZE": os.environ.get("DAGSTER_EVENT_BATCH_SIZE", "500"),
             **libpq_environment(database_url(self.url)),
         }
 

@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Final
 
-from dossier_pipelines.shared.clock import zone
+from dossier_pipelines.shared.clock import FIRST_YEAR, LAST_YEAR, zone
 from dossier_pipelines.shared.failures import SettingError
 
 DEFAULT_TENANT: Final = "default"
@@ -81,6 +82,10 @@ class Settings:
     webhooks_per_run: int | None = None
     delivery_processes: int = 2
     """How many processes share a delivery of thousands."""
+    history_start: date = date(2002, 1, 1)
+    """The first day of which there can be a snapshot; by default that of the built-in sample."""
+    history_days: int | None = None
+    """Snapshots of earlier days are removed; None keeps all."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -124,6 +129,19 @@ def _number(environ: Mapping[str, str], name: str, default: int, *, least: int, 
     if not (value.isascii() and value.isdecimal() and least <= int(value) <= most):
         raise SettingError(f"{name} is {value!r}; write a whole number from {least} to {most}, such as {default}.")
     return int(value)
+
+
+def _day(environ: Mapping[str, str], name: str, default: date) -> date:
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    try:
+        day = date.fromisoformat(value)
+    except ValueError as error:
+        raise SettingError(f"{name} is {value!r}; write a day such as {default}.") from error
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise SettingError(f"{name} is {value!r}; the year must lie between {FIRST_YEAR} and {LAST_YEAR}.")
+    return day
 
 
 def _limit(environ: Mapping[str, str], name: str) -> int | None:
@@ -220,4 +238,6 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         delivery_processes=_number(
             environ, "DOSSIER_DELIVERY_PROCESSES", Settings.delivery_processes, least=1, most=32
         ),
+        history_start=_day(environ, "DOSSIER_HISTORY_START", Settings.history_start),
+        history_days=_number(environ, "DOSSIER_HISTORY_DAYS", 0, least=31, most=36_500) or None,
     )

@@ -619,3 +619,61 @@ SELECT
 FROM dossiers.snapshot_spans AS s
 JOIN dossiers.snapshot_days AS d
     ON d.tenant_id = s.tenant_id AND d.month = s.month AND d.day BETWEEN s.first_day AND s.last_day;
+
+-- How the scores of a group went: one row per tenant, grouping (all, region, bloc, classification, type), value and month,
+-- as of the last day of the month of which there is a snapshot.
+CREATE OR REPLACE VIEW dossiers.health_trend_by_group WITH (security_invoker = true) AS
+SELECT
+    e.tenant_id, g.grouping, coalesce(g.value, 'not given') AS value, e.day,
+    count(*) AS dossiers, count(s.overall_score) AS scored, round(avg(s.overall_score), 2) AS average_score,
+    count(*) FILTER (WHERE s.band = 'excellent') AS excellent,
+    count(*) FILTER (WHERE s.band = 'good') AS good,
+    count(*) FILTER (WHERE s.band = 'fair') AS fair,
+    count(*) FILTER (WHERE s.band = 'poor') AS poor,
+    count(*) FILTER (WHERE s.band = 'insufficient_data') AS insufficient_data
+FROM (SELECT d.tenant_id, d.month, max(d.day) AS day FROM dossiers.snapshot_days AS d GROUP BY d.tenant_id, d.month) AS e
+JOIN dossiers.snapshot_spans AS s
+    ON s.tenant_id = e.tenant_id AND s.month = e.month AND e.day BETWEEN s.first_day AND s.last_day
+JOIN raw.dossiers AS r ON r.tenant_id = s.tenant_id AND r.id = s.dossier_id
+CROSS JOIN LATERAL (VALUES
+    ('all', 'all'), ('region', r.region), ('bloc', r.bloc), ('classification', r.classification), ('type', r.type)
+) AS g (grouping, value)
+GROUP BY e.tenant_id, g.grouping, coalesce(g.value, 'not given'), e.day;
+
+-- How long each dossier was in each band: one row per dossier and band; a month counts for the band at its last day of
+-- which there is a snapshot.
+CREATE OR REPLACE VIEW dossiers.months_in_band WITH (security_invoker = true) AS
+SELECT s.tenant_id, s.dossier_id, s.band,
+    count(*) FILTER (WHERE e.day BETWEEN s.first_day AND s.last_day) AS months,
+    sum(s.last_day - s.first_day + 1) AS days
+FROM dossiers.snapshot_spans AS s
+JOIN (
+    SELECT d.tenant_id, d.month, max(d.day) AS day FROM dossiers.snapshot_days AS d GROUP BY d.tenant_id, d.month
+) AS e ON e.tenant_id = s.tenant_id AND e.month = s.month
+GROUP BY s.tenant_id, s.dossier_id, s.band;
+
+-- Whose score moved most between the ends of two days, and what happened in between, each kind of factor added up.
+-- Grain: one row per dossier that had a score on both days, the biggest move first.
+CREATE OR REPLACE FUNCTION dossiers.score_movers(from_day date, to_day date)
+RETURNS TABLE (
+    tenant_id text, dossier_id uuid, name text, score_was integer, score_is integer, change integer, factors jsonb
+) LANGUAGE sql STABLE AS $$
+    SELECT a.tenant_id, a.dossier_id, d.name, a.overall_score, b.overall_score, b.overall_score - a.overall_score, f.factors
+    FROM dossiers.daily_snapshots AS a
+    JOIN dossiers.daily_snapshots AS b ON b.tenant_id = a.tenant_id AND b.dossier_id = a.dossier_id AND b.day = to_day
+    JOIN raw.dossiers AS d ON d.tenant_id = a.tenant_id AND d.id = a.dossier_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(jsonb_object_agg(x.factor, x.amount), '{}') AS factors
+        FROM (
+            SELECT i.factor, sum(i.count) AS amount
+            FROM dossiers.snapshot_spans AS s
+            CROSS JOIN LATERAL jsonb_to_recordset(s.factors) AS i (factor text, count integer)
+            WHERE s.tenant_id = a.tenant_id AND s.dossier_id = a.dossier_id
+                AND s.month BETWEEN date_trunc('month', CAST(from_day AS timestamp)) AND CAST(to_day AS timestamp)
+                AND s.first_day > from_day AND s.first_day <= to_day
+            GROUP BY i.factor
+        ) AS x
+    ) AS f
+    WHERE a.day = from_day AND a.overall_score <> b.overall_score
+    ORDER BY abs(b.overall_score - a.overall_score) DESC, d.name, a.dossier_id
+$$;
