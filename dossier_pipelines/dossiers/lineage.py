@@ -40,3 +40,21 @@ HEALTH_SCORES: Final = {
     "band": [*FREQUENCY, *FULFILLMENT, *LATEST, *COUNTED],
     "insufficient_reason": COUNTED,
 }
+COMMITMENT_HISTORY: Final = {
+    "commitment_id": [("raw/commitments", "id")],
+    "status": OF_COMMITMENT,
+    "valid_from": OF_COMMITMENT,
+}
+OF_HISTORY: Final = [("dossiers/commitment_history", "status"), ("dossiers/commitment_history", "valid_from")]
+SCORED: Final = [*OCCURRED, *OF_HISTORY]
+DAILY_SNAPSHOTS: Final = {
+    **dict.fromkeys(ENGAGEMENT_STATS, OCCURRED),
+    **dict.fromkeys(COMMITMENT_STATS, OF_HISTORY),
+    "recency": OCCURRED,
+    "overall_score": SCORED,
+    "band": SCORED,
+    "insufficient_reason": SCORED,
+    "previous_score": SCORED,
+    "score_change": SCORED,
+    "factors": SCORED,
+}

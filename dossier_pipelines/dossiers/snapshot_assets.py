@@ -5,11 +5,11 @@ from datetime import date
 
 import dagster as dg
 
-from dossier_pipelines.dossiers import locks, tables
+from dossier_pipelines.dossiers import lineage, locks, tables
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.dossiers.snapshots import SnapshotChunk, forget_chunks, take_snapshots
 from dossier_pipelines.shared import owners
-from dossier_pipelines.shared.asset_metadata import table_metadata
+from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings, read_settings
 from dossier_pipelines.shared.job_lease import job_lease
@@ -29,7 +29,10 @@ commitment_history = dg.AssetSpec(
     owners=[owners.PLATFORM],
     description="Every status that a commitment had, from when on, and whether the source or overdue detection said "
     "so. Kept by triggers: never materialized by hand.",
-    metadata=table_metadata(tables.COMMITMENT_HISTORY),
+    metadata={
+        **table_metadata(tables.COMMITMENT_HISTORY),
+        "dagster/column_lineage": column_lineage(lineage.COMMITMENT_HISTORY),
+    },
 )
 
 
@@ -59,7 +62,10 @@ def build_snapshot_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         group_name=GROUP,
         kinds={"postgres", "sql"},
         owners=[owners.ANALYTICS],
-        metadata={"dagster/table_name": "dossiers.daily_snapshots"},
+        metadata={
+            **table_metadata(tables.DAILY_SNAPSHOTS),
+            "dagster/column_lineage": column_lineage(lineage.DAILY_SNAPSHOTS),
+        },
         description="Every dossier as of the end of each day: statistics, components, score, band, and what changed "
         "since the day before. Any past day, or range of days, can be materialized anew; what did not change stays.",
         code_version="1",

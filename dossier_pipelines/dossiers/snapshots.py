@@ -114,7 +114,7 @@ def require_range(
     reached = database.run(PACKAGE, "snapshot_reach", {"now": now, "tenant_id": tenant_id, "first_day": first_day})[0]
     if reached.newest is None:
         raise UserError(
-            "There is no tenant yet, and so no record: load a source first (dossier-pipelines run). Nothing was written."
+            "There is no tenant yet, and so no record. Load a source (dossier-pipelines run); nothing was written."
         )
     if last_day > reached.newest:
         raise UserError(
@@ -139,8 +139,8 @@ def restate_snapshots(
 ) -> SnapshotResult:
     """Take the snapshots anew that later records have overtaken: of the marked dossiers, from the marked moments on.
 
-    Only days of which there is a snapshot, newest year first, each year in a transaction; the marks are deleted with the
-    oldest. A restating that dies leaves its marks, and is done again.
+    Only days of which there is a snapshot, newest year first, each year in a transaction; the marks are deleted at the
+    end. A restating that dies leaves its marks, and is done again.
     """
 
     def take(connection: Connection) -> list[dict[str, Any]]:
@@ -278,8 +278,8 @@ def remove_old_snapshots(
 ) -> Removed:
     """Remove the snapshots of whole months that lie more than ``keep_days`` back, by each tenant's clock.
 
-    Partitions that are left empty are dropped. Raises UserError for fewer than 31 days: a slip of the pen would remove
-    what no source has any more.
+    The partitions that this leaves empty are dropped. Raises UserError for fewer than 31 days: a slip of the pen would
+    remove what no source has any more.
     """
     if keep_days < FEWEST_KEPT_DAYS:
         raise UserError(f"{keep_days} days of snapshots are too few to keep; name at least {FEWEST_KEPT_DAYS}.")
@@ -303,7 +303,8 @@ def remove_old_snapshots(
 
 
 def _drop_empty_partitions(connection: Connection) -> None:
+    """Drop the partitions of years before the oldest span."""
+    oldest = connection.execute(sa.text("SELECT min(month) FROM dossiers.snapshot_spans")).scalar_one()
     for row in execute(connection, PACKAGE, "snapshot_partitions").all():
-        empty = connection.exec_driver_sql(f"SELECT NOT EXISTS (SELECT FROM dossiers.{row.name})").scalar_one()
-        if empty:
+        if oldest is None or row.name < f"snapshot_spans_{oldest.year}":
             connection.exec_driver_sql(f"DROP TABLE dossiers.{row.name}")

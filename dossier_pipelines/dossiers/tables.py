@@ -332,6 +332,35 @@ SNAPSHOT_SPANS: Final = sa.Table(
 )
 sa.Index("snapshot_spans_month_idx", SNAPSHOT_SPANS.c.tenant_id, SNAPSHOT_SPANS.c.month)
 
+# The view that shows the days of the spans; declared for its columns, and built by schema/views.sql.
+DAILY_SNAPSHOTS: Final = sa.Table(
+    "daily_snapshots",
+    sa.MetaData(),
+    tenant_column(),
+    sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
+    sa.Column("day", sa.Date, nullable=False, comment="The day, in the tenant's zone, as of whose end it is"),
+    *(
+        sa.Column(column.name, column.type, nullable=column.nullable, comment=column.comment)
+        for column in SNAPSHOT_SPANS.columns
+        if column.name
+        not in {
+            "tenant_id",
+            "dossier_id",
+            "month",
+            "first_day",
+            "last_day",
+            "previous_score",
+            "factors",
+            "settings_version",
+        }
+    ),
+    sa.Column("previous_score", sa.Integer, comment="The score of the day before; null if there was none"),
+    sa.Column("score_change", sa.Integer, comment="How much it moved since the day before"),
+    sa.Column("factors", pg.JSONB, nullable=False, comment="What happened: [{factor, count, text, records}]"),
+    sa.Column("settings_version", sa.Text, nullable=False, comment=SNAPSHOT_SPANS.c.settings_version.comment),
+    schema="dossiers",
+)
+
 SNAPSHOT_MARKS: Final = sa.Table(
     "snapshot_marks",
     METADATA,

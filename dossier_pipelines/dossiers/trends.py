@@ -57,7 +57,7 @@ def trend_pictures(database: Database) -> dict[str, str]:
             for course in sorted(found, key=lambda course: -(course[-1].average_score or Decimal(-1)))
         ]
         pictures[f"by_{grouping}"] = "\n".join(
-            [f"| {grouping} | course | was | is | dossiers |", "|---|---|---:|---:|---:|"] + lines
+            [f"| {grouping} | course | was | is | dossiers |", "|---|---|---:|---:|---:|", *lines]
         )
     pictures["biggest_movers"] = _movers(database.run(PACKAGE, "movers_of_a_year", {"most": MOST_MOVERS}))
     return pictures

@@ -34,6 +34,8 @@ PURE = [
     "dossiers.health_formula",
     "dossiers.overdue",
     "dossiers.refresh",
+    "dossiers.snapshots",
+    "dossiers.trends",
     "ingestion.entity",
     "ingestion.mapping",
     "ingestion.merge",
@@ -169,6 +171,7 @@ def test_no_calculation_reads_the_clock_by_itself() -> None:
         if asks.search(module.read_text(encoding="utf-8"))
     }
     assert asking <= {
+        "commands/backfill.py",  # whether a day has come yet
         "commands/database.py",  # the name of a backup
         "notifications/channels/webhook.py",  # the time in a signature, by which a receiver refuses an old one
         "dossiers/automation.py",  # how long ago a run failed
@@ -184,6 +187,7 @@ def test_only_settings_are_read_from_the_environment_and_in_few_places() -> None
     }
     assert reading <= {
         "cli.py",  # an option becomes a variable
+        "commands/backfill.py",
         "commands/run.py",
         "commands/up.py",
         "migrations/runner.py",  # what libpq's programs inherit

@@ -17,6 +17,8 @@ from dossier_pipelines.definitions import build_defs
 RAW = {"raw/users", "raw/dossiers", "raw/engagements", "raw/commitments", "raw/documents"}
 TABLES = {"dossiers/engagement_stats", "dossiers/commitment_stats", "dossiers/health_scores"}
 VIEWS = {"dossiers/dossier_overview", "dossiers/health_by_group"}
+DAYS = {"dossiers/daily_snapshots"}
+HISTORY = {*DAYS, "dossiers/health_trend_by_group"}
 # Written in passing: shown and described, never materialized.
 WRITTEN_BY_JOBS = {
     "notifications/notifications",
@@ -25,6 +27,7 @@ WRITTEN_BY_JOBS = {
     "platform/events",
     "platform/audit_log",
     "platform/job_alerts",
+    "dossiers/commitment_history",
 }
 # Job to the lock that its runs queue under, and the seconds after which Dagster ends one of them.
 LOCKS: dict[str, tuple[str | None, str | None]] = {
@@ -34,16 +37,21 @@ LOCKS: dict[str, tuple[str | None, str | None]] = {
     "detect_overdue_commitments_job": ("detect_overdue_commitments", "3600"),
     "deliver_notifications_job": ("deliver_notifications", "3600"),
     "replay_dead_notifications_job": (None, None),
+    "daily_snapshots_job": ("daily_snapshots", "3600"),
+    "restate_snapshots_job": ("daily_snapshots", "3600"),
+    "remove_old_snapshots_job": ("daily_snapshots", "3600"),
 }
 # Schedule to its cron and its job.
 SCHEDULES = {
     "refresh_health_scores": ("*/15 * * * *", "refresh_health_scores_job"),
     "detect_overdue_commitments": ("0 2 * * *", "detect_overdue_commitments_job"),
     "recompute_health_scores_nightly": ("0 3 * * *", "recompute_health_scores_job"),
+    "take_daily_snapshots": ("59 23 * * *", "daily_snapshots_job"),
 }
 # Sensor to the job that it starts; those that only watch start none.
 SENSORS = {
     "changed_records": ["refresh_health_scores_job"],
+    "late_records": ["restate_snapshots_job"],
     "due_notifications": ["deliver_notifications_job"],
     "job_locks": [],
     "ended_runs": [],
@@ -118,7 +126,7 @@ def test_they_load_in_a_bare_process_without_a_setting_a_database_or_what_only_a
 
 def test_the_assets_are_these(defs: dg.Definitions) -> None:
     keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert keys == RAW | TABLES | VIEWS | WRITTEN_BY_JOBS
+    assert keys == RAW | TABLES | VIEWS | HISTORY | WRITTEN_BY_JOBS
 
 
 def test_a_table_that_jobs_write_in_passing_cannot_be_materialized(defs: dg.Definitions) -> None:
@@ -169,6 +177,11 @@ def test_the_lineage_runs_from_the_records_to_what_an_analyst_reads(defs: dg.Def
         ("dossiers/health_scores", "dossiers/dossier_overview"),
         ("raw/documents", "dossiers/dossier_overview"),
         ("dossiers/health_scores", "dossiers/health_by_group"),
+        ("raw/commitments", "dossiers/commitment_history"),
+        ("raw/dossiers", "dossiers/daily_snapshots"),
+        ("raw/engagements", "dossiers/daily_snapshots"),
+        ("dossiers/commitment_history", "dossiers/daily_snapshots"),
+        ("dossiers/daily_snapshots", "dossiers/health_trend_by_group"),
     }
 
 
@@ -182,8 +195,11 @@ def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.Repo
     assert selected(repository, "load_and_refresh_job") == RAW | TABLES | VIEWS
     assert selected(repository, "refresh_health_scores_job") == TABLES | VIEWS
     assert selected(repository, "recompute_health_scores_job") == TABLES | VIEWS
+    assert selected(repository, "daily_snapshots_job") == DAYS
     steps = {name: [node.name for node in repository.get_job(name).nodes_in_topological_order] for name in LOCKS}
     assert steps["detect_overdue_commitments_job"] == ["mark_overdue_commitments", "refresh_affected_scores"]
+    assert steps["restate_snapshots_job"] == ["restate_overtaken_snapshots"]
+    assert steps["remove_old_snapshots_job"] == ["remove_snapshots_beyond_retention"]
     assert steps["deliver_notifications_job"] == ["deliver_due_notifications"]
     assert steps["replay_dead_notifications_job"] == ["replay_dead_deliveries"]
 

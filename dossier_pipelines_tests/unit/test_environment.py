@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ def test_every_setting_is_read_by_its_name() -> None:
             "DOSSIER_MAILS_PER_RUN": "100",
             "DOSSIER_WEBHOOKS_PER_RUN": "1000",
             "DOSSIER_DELIVERY_PROCESSES": "4",
+            "DOSSIER_HISTORY_START": "2010-01-01",
+            "DOSSIER_HISTORY_DAYS": "3650",
         }
     )
     assert settings == Settings(
@@ -90,6 +93,8 @@ def test_every_setting_is_read_by_its_name() -> None:
         mails_per_run=100,
         webhooks_per_run=1000,
         delivery_processes=4,
+        history_start=date(2010, 1, 1),
+        history_days=3650,
     )
     assert all(getattr(settings, field.name) != getattr(Settings(), field.name) for field in fields(Settings))
 
@@ -136,6 +141,9 @@ def test_a_flag_is_lowered_by_any_usual_word(word: str) -> None:
         ("DOSSIER_DAILY_NOTIFICATIONS", "0", "write a whole number from 1 to 1000, such as 10"),
         ("DOSSIER_DAILY_NOTIFICATIONS", "1001", "write a whole number from 1 to 1000"),
         ("DOSSIER_MAILS_PER_RUN", "-5", "write a whole number from 0 to 1000000"),
+        ("DOSSIER_HISTORY_START", "soon", "write a day such as 2002-01-01"),
+        ("DOSSIER_HISTORY_START", "1066-10-14", "between 1900 and 2199"),
+        ("DOSSIER_HISTORY_DAYS", "1", "write a whole number from 31 to 36500"),
         ("DOSSIER_DELIVERY_PROCESSES", "0", "write a whole number from 1 to 32"),
         ("DOSSIER_WEBHOOKS_PER_RUN", "many", "write a whole number from 0 to 1000000"),
         ("HEALTH_REFRESH_INTERVAL_MINUTES", "0", "write a whole number from 1 to 720, such as 15"),

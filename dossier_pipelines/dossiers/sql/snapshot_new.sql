@@ -1,6 +1,6 @@
 -- The spans of days of the chunk, each with its values and with what happened on its first day.
 -- Grain: one row of a working table per dossier and run of days of one month that are alike. Running sums over the steps;
--- the formula is dossiers.health, as of the end of the day in the tenant's zone.
+-- the formula is dossiers.health, as of the end of the day in the zone of the tenant.
 WITH running AS (
     SELECT s.ordinal, s.day,
         sum(s.in_year) OVER w AS in_year, sum(s.in_quarter) OVER w AS in_quarter, max(s.latest) OVER w AS latest,
