@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.acting import acting_plans, measure_acting
+from benchmarks.history import history_plans, measure_history
 from benchmarks.loading import bare_copy, load_in_a_process
 from benchmarks.records import CLOCK, SCALES, export_records
 from benchmarks.refreshing import (
@@ -29,7 +30,7 @@ from benchmarks.refreshing import (
     vacuum,
 )
 from dossier_pipelines.migrations.runner import migrate
-from dossier_pipelines.shared.database import create_database, create_missing_database, database_url
+from dossier_pipelines.shared.database import DAGSTER_DRIVER, create_database, create_missing_database, database_url
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 
 RESULTS = Path(__file__).parent / "results"
@@ -138,7 +139,7 @@ def measure_and_write_acting(url: str) -> None:
     migrate(database)
     figures = measure_acting(database, url)
     (RESULTS / "acting.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / "acting.md").write_text(acting_table(figures) + "\n", encoding="utf-8")
+    (RESULTS / "acting.md").write_text(_two_columns("acting", ACTING_ROWS, figures) + "\n", encoding="utf-8")
     (RESULTS / "acting_plans.txt").write_text(acting_plans(database) + "\n", encoding="utf-8")
     database.engine.dispose()
 
@@ -159,16 +160,54 @@ ACTING_ROWS = (
 )
 
 
-def acting_table(figures: dict[str, Any]) -> str:
-    """Return the figures of acting as a markdown table."""
-    return "\n".join(["| acting | |", "|---|---:|", *(f"| {a} | {f.format(figures[k])} |" for a, k, f in ACTING_ROWS)])
+def measure_and_write_history(server: EmbeddedPostgres, home: Path) -> None:
+    """Measure the snapshots of all of the sample's days, and write the figures and the plans."""
+    say("history: 6,694 days of the sample")
+    url, dagster_url = server.url("bench_history"), server.url("bench_history_dagster")
+    create_missing_database(database_url(url))
+    create_missing_database(database_url(dagster_url))
+    database = create_database(url)
+    migrate(database)
+    storage = database_url(dagster_url, driver=DAGSTER_DRIVER).render_as_string(hide_password=False)
+    figures = measure_history(database, url, storage, home)
+    (RESULTS / "history.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / "history.md").write_text(_two_columns("history", HISTORY_ROWS, figures) + "\n", encoding="utf-8")
+    (RESULTS / "history_plans.txt").write_text(history_plans(database) + "\n", encoding="utf-8")
+    database.engine.dispose()
+
+
+HISTORY_ROWS = (
+    ("dossiers and days", "dossier_days", "{:,.0f}"),
+    ("**all days of the sample, one pass** (under 40 s)", "whole_s", "{:.1f} s"),
+    ("the same again, nothing to write", "whole_again_s", "{:.1f} s"),
+    ("one query a day in a loop, a day", "loop_day_s", "{:.4f} s"),
+    ("**loop: times one pass** (at least 50)", "loop_of_whole", "{:.0f}"),
+    ("**a year of all dossiers** (under 3 s)", "year_s", "{:.2f} s"),
+    ("**a single day** (under 0.3 s)", "single_day_s", "{:.3f} s"),
+    ("restating one dossier, 11 months", "restate_one_s", "{:.3f} s"),
+    ("**reading one dossier's course** (under 0.010 s)", "course_s", "{:.4f} s"),
+    ("reading one day of all dossiers", "day_read_s", "{:.4f} s"),
+    ("rows as stored, in spans", "spans", "{:,.0f}"),
+    ("size as stored", "spans_mb", "{:.0f} MB"),
+    ("size with a row a day", "plain_form_mb", "{:.0f} MB"),
+    ("writing a row a day, alone", "plain_form_write_s", "{:.0f} s"),
+    ("**a year's run, start of the job to its end** (under 15 s)", "year_run_s", "{:.1f} s"),
+    ("a run of all days", "whole_run_s", "{:.1f} s"),
+    ("a run of all days that does nothing", "whole_nothing_s", "{:.1f} s"),
+    ("**allowed for it: one pass and 1.3 times nothing**", "run_allowed_s", "{:.1f} s"),
+    ("**memory of that run** (under 300 MB)", "whole_memory_mb", "{:.0f} MB"),
+)
+
+
+def _two_columns(title: str, rows: tuple[tuple[str, str, str], ...], figures: dict[str, Any]) -> str:
+    return "\n".join([f"| {title} | |", "|---|---:|", *(f"| {a} | {f.format(figures[k])} |" for a, k, f in rows)])
 
 
 def main() -> None:
     """Measure the chosen scales on a server of their own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--scales", type=int, nargs="+", default=sorted(SCALES), choices=sorted(SCALES))
-    parser.add_argument("--only", choices=["refreshing", "acting"], help="One half of the measurements.")
+    parser.add_argument("--only", choices=["refreshing", "acting", "history"], help="One part of the measurements.")
     parser.add_argument("--directory", type=Path, help="Where to work; 5 GB at x100. Default: a temporary one.")
     arguments = parser.parse_args()
     os.environ.pop("DOSSIER_SOURCE", None)
@@ -179,19 +218,21 @@ def main() -> None:
     RESULTS.mkdir()
     try:
         server.start()
-        for factor in arguments.scales if arguments.only != "acting" else ():
+        for factor in arguments.scales if arguments.only in {None, "refreshing"} else ():
             figures, text = measure(server.url(f"bench_{factor}"), factor, work / f"x{factor}")
             results.append(figures)
             (RESULTS / "plans.txt").write_text(f"Plans at x{factor}, 1% changed\n\n{text}\n", encoding="utf-8")
             document = {"python": platform.python_version(), "cores": os.cpu_count(), "results": results}
             (RESULTS / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             (RESULTS / "table.md").write_text(table(results) + "\n", encoding="utf-8")
-        if arguments.only != "refreshing":
+        if arguments.only in {None, "acting"}:
             measure_and_write_acting(server.url("bench_acting"))
+        if arguments.only in {None, "history"}:
+            measure_and_write_history(server, work / "dagster")
     finally:
         server.release()
         shutil.rmtree(work, ignore_errors=True)
-    for name in ("table.md", "acting.md"):
+    for name in ("table.md", "acting.md", "history.md"):
         if (RESULTS / name).exists():
             print((RESULTS / name).read_text(encoding="utf-8"))
     print(f"\nAlso in {RESULTS}: results.json, table.md, plans.txt", file=sys.stderr)

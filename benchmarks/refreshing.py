@@ -193,7 +193,10 @@ def explaining(database: Database) -> Iterator[list[str]]:
         connection: Connection, _cursor: object, sql: str, parameters: object, _context: object, _many: bool
     ) -> None:
         if not sql.lstrip().startswith(
-            ("INSERT", "WITH", "UPDATE", "SELECT EXISTS", "CREATE TEMPORARY TABLE refreshed")
+            (
+                *("INSERT", "WITH", "UPDATE", "DELETE", "SELECT EXISTS"),
+                *("CREATE TEMPORARY TABLE refreshed", "CREATE TEMPORARY TABLE snapshot_"),
+            )
         ):
             return
         with driver_connection(connection).cursor() as cursor:

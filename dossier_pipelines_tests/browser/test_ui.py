@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from dossier_pipelines_tests.processes import wait_until
@@ -25,8 +27,13 @@ ASSETS = {
     "health_by_group",
 }
 CHECKS = ("drift", "formula_consistency", "freshness", "ranges", "settings_in_force", "uniqueness")
-SCHEDULES = ("refresh_health_scores", "detect_overdue_commitments", "recompute_health_scores_nightly")
-SENSORS = ("changed_records", "due_notifications", "ended_runs", "job_locks")
+# Of history nothing is there before somebody asks for days.
+HISTORY = {"commitment_history", "daily_snapshots", "health_trend_by_group"}
+SCHEDULES = (
+    *("refresh_health_scores", "detect_overdue_commitments", "recompute_health_scores_nightly"),
+    "take_daily_snapshots",
+)
+SENSORS = ("changed_records", "due_notifications", "ended_runs", "job_locks", "late_records")
 GROUP = "/locations/dossier_pipelines/asset-groups/dossiers/lineage"
 
 
@@ -70,6 +77,12 @@ def is_inside(browser: Chrome, element: WebElement) -> bool:
     return bool(box)
 
 
+def opacity(browser: Chrome, element: WebElement) -> float:
+    """How much of an element one sees, with everything around it."""
+    seen = "let o = 1; for (let e = arguments[0]; e; e = e.parentElement) o *= getComputedStyle(e).opacity; return o"
+    return float(browser.execute_script(seen, element))
+
+
 def assert_nothing_in_front(browser: Chrome) -> None:
     """No dialog, no overlay, no error covers the page."""
     for selector in ("[role=dialog]", ".bp5-overlay-backdrop", ".bp4-overlay-backdrop"):
@@ -85,11 +98,15 @@ def keep(browser: Chrome, screenshots: Path | None, name: str) -> None:
 def test_the_asset_graph_shows_every_asset_of_the_desk_materialized(
     browser: Chrome, ui: str, screenshots: Path | None
 ) -> None:
-    open_page(browser, ui + GROUP)
+    open_page(browser, ui + GROUP, width=1900, height=1560)
     wait_until(lambda: text(browser).count("Materialized") == len(ASSETS), "every asset says when it was materialized")
     # 2 of 2, 3 of 3, ...: each asset with checks says that all of them passed.
     wait_until(lambda: len(re.findall(r"(\d) / \1 Passed", text(browser))) == 6, "the checks are shown as passed")
-    outside = {name for name in ASSETS if not any(is_inside(browser, element) for element in displayed(browser, name))}
+    outside = {
+        name
+        for name in ASSETS | HISTORY
+        if not any(is_inside(browser, element) for element in displayed(browser, name))
+    }
     assert outside == set()
     assert "Failed" not in text(browser)
     assert_nothing_in_front(browser)
@@ -187,3 +204,42 @@ def test_notifications_are_delivered_without_any_set_up(browser: Chrome, ui: str
         return "email_sent" in text(browser)
 
     wait_until(delivered, "the sensor has started a delivery, and it has sent")
+
+
+def test_a_year_of_days_is_backfilled_in_one_run_and_drawn(browser: Chrome, ui: str, screenshots: Path | None) -> None:
+    days = "[2019-01-01...2019-12-31]"
+    open_page(browser, f"{ui}/assets/dossiers/daily_snapshots?view=partitions")
+    wait_until(lambda: displayed(browser, "Materialize\u2026"), "the asset can be materialized")[0].click()
+    # The dialog begins with the last 90 days, in which the sample has none.
+    wait_until(lambda: displayed(browser, "Show all partitions"), "the dialog is there")[0].click()
+    written = wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "[role=dialog] input[type=text]"), "its field")[
+        0
+    ]
+    written.send_keys(Keys.CONTROL, "a")
+    written.send_keys(days, Keys.ENTER)
+    wait_until(lambda: "365 partitions" in text(browser), "the year is chosen")
+    keep(browser, screenshots, "backfill.png")
+    displayed(browser, "Launch backfill")[0].click()
+
+    def green() -> bool:
+        open_page(browser, f"{ui}/assets/dossiers/daily_snapshots?view=partitions&partitions={quote(days)}")
+        wait_until(lambda: "Materialized (" in text(browser), "the partitions are shown")
+        return "Materialized (365)" in text(browser)
+
+    wait_until(green, "every day of the year is materialized")
+    assert "Failed (0)" in text(browser)
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "daily_snapshots.png")
+    open_page(browser, f"{ui}/assets/dossiers/health_trend_by_group", height=1400)
+    wait_until(lambda: "2019-01 to 2019-12" in text(browser), "the course is described")
+    pictures = browser.find_elements(By.CSS_SELECTOR, "img[src^='data:image/svg']")
+    assert pictures
+    assert all(int(picture.get_attribute("naturalWidth") or 0) > 0 for picture in pictures)
+    keep(browser, screenshots, "health_trend.png")
+    displayed(browser, "[Show Markdown]")[-1].click()
+    wait_until(lambda: displayed(browser, "what happened"), "the biggest movers are shown")
+    movers = browser.find_elements(By.CSS_SELECTOR, "[role=dialog] td img[src^='data:image/svg']")
+    assert len(movers) == 12
+    dialog = browser.find_element(By.CSS_SELECTOR, "[role=dialog]")
+    wait_until(lambda: opacity(browser, dialog) == 1, "the dialog has come up")
+    keep(browser, screenshots, "biggest_movers.png")
