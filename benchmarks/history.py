@@ -49,7 +49,8 @@ from dossier_pipelines.shared.partitions import daily_partitions
 warnings.simplefilter("ignore")
 @dg.asset(partitions_def=daily_partitions(read_settings()), backfill_policy=dg.BackfillPolicy.single_run())
 def nothing() -> None: ...
-defs = dg.Definitions(assets=[nothing], jobs=[dg.define_asset_job("job", selection="*")], executor=dg.in_process_executor)
+defs = dg.Definitions(assets=[nothing], jobs=[dg.define_asset_job("job", selection="*")],
+                      executor=dg.in_process_executor)
 with dg.DagsterInstance.get() as instance:
     began = time.perf_counter()
     result = defs.resolve_job_def("job").execute_in_process(instance=instance, tags={
@@ -98,8 +99,8 @@ def one_query_a_day(database: Database) -> float:
     with database.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS dossiers.plain_days")
         connection.exec_driver_sql(
-            f"CREATE TABLE dossiers.plain_days AS SELECT date '2000-01-01' AS day, {COLUMNS} FROM dossiers.daily_snapshots "
-            "LIMIT 0"
+            f"CREATE TABLE dossiers.plain_days AS SELECT date '2000-01-01' AS day, {COLUMNS} "
+            "FROM dossiers.daily_snapshots LIMIT 0"
         )
         connection.exec_driver_sql("ALTER TABLE dossiers.plain_days ADD PRIMARY KEY (tenant_id, dossier_id, day)")
     began = time.perf_counter()
@@ -156,13 +157,13 @@ def plain_form(database: Database) -> dict[str, Any]:
         connection.exec_driver_sql(
             "CREATE TABLE dossiers.plain_form (LIKE dossiers.snapshot_spans); "
             "ALTER TABLE dossiers.plain_form ADD PRIMARY KEY (tenant_id, dossier_id, first_day); "
-            "INSERT INTO dossiers.plain_form SELECT s.tenant_id, s.dossier_id, s.month, d.day, d.day, "
+            "INSERT INTO dossiers.plain_form SELECT s.tenant_id, s.dossier_id, s.year, d.day, d.day, "
             "s.total_engagements_365d, s.recent_engagements_90d, s.latest_engagement_date, s.engagement_frequency_score, "
             "s.total_commitments, s.active_commitments, s.overdue_commitments, s.fulfilled_commitments, "
             "s.upcoming_commitments, s.fulfillment_rate, s.recency, s.overall_score, s.band, s.insufficient_reason, "
             "s.previous_score, s.factors, s.settings_version FROM dossiers.snapshot_spans AS s "
-            "JOIN dossiers.snapshot_days AS d ON d.tenant_id = s.tenant_id AND d.month = s.month "
-            "AND d.day BETWEEN s.first_day AND s.last_day WHERE s.month BETWEEN '2017-01-01' AND '2018-12-01'"
+            "JOIN dossiers.snapshot_days AS d ON d.tenant_id = s.tenant_id AND d.year = s.year "
+            "AND d.day BETWEEN s.first_day AND s.last_day WHERE s.year BETWEEN '2017-01-01' AND '2018-01-01'"
         )
         seconds = time.perf_counter() - began
         rows = connection.exec_driver_sql("SELECT count(*) FROM dossiers.plain_form").scalar_one()

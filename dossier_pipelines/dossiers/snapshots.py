@@ -1,6 +1,6 @@
 """Daily snapshots: every dossier as of the end of every day, for any range of days, in one pass over the records.
 
-The days are stored as spans (`dossiers.snapshot_spans`), one row per dossier and run of days of a month that are alike;
+The days are stored as spans (`dossiers.snapshot_spans`), one row per dossier and run of days of a year that are alike;
 `dossiers.daily_snapshots` shows the days. What is stored depends on the records alone: computed again, by whatever
 ranges, it stays as it is, to the byte.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -27,15 +28,20 @@ if TYPE_CHECKING:
 
 ONE_DAY: Final = timedelta(days=1)
 FEWEST_KEPT_DAYS: Final = 31
+# What one transaction takes: each reads all commitments once, and holds what it writes until it commits.
+MOST_DOSSIER_YEARS: Final = 2_500
+CHUNKS_AT_ONCE: Final = 2
 # The working tables of a chunk in the order in which they build on each other, each with the columns by which the next
 # ones find its rows: how many there are, the planner must know.
 WORKING_TABLES: Final = {
     "snapshot_wanted": "tenant_id, dossier_id",
     "snapshot_scope": "ordinal, tenant_id, dossier_id, first_day, last_day",
+    "snapshot_events": "ordinal, day, happened",
     "snapshot_steps": "ordinal, day",
-    "snapshot_new": "tenant_id, dossier_id, month, first_day",
-    "snapshot_touched": "tenant_id, dossier_id, month, first_day",
-    "snapshot_merged": "tenant_id, dossier_id, month, first_day",
+    "snapshot_factors": "ordinal, day",
+    "snapshot_new": "tenant_id, dossier_id, year, first_day",
+    "snapshot_touched": "tenant_id, dossier_id, year, first_day",
+    "snapshot_merged": "tenant_id, dossier_id, year, first_day",
 }
 
 
@@ -72,7 +78,7 @@ def take_snapshots(
     lease: Lease | None = None,
     report: Callable[[SnapshotChunk], None] = lambda _: None,
 ) -> SnapshotResult:
-    """Take the snapshots of every day from ``first_day`` to ``last_day``, a year's days in a transaction.
+    """Take the snapshots of every day from ``first_day`` to ``last_day``, one year or several in a transaction.
 
     ``now`` is the clock of tenants that have none of their own; a tenant gets no day that its clock has not reached.
     ``report`` hears of each chunk. With ``backfill_id``, chunks that are done are not done again, so that a range that
@@ -80,25 +86,35 @@ def take_snapshots(
     to its end, or that begins before the first record; LeaseLostError when ``lease`` is lost.
     """
     require_range(database, first_day=first_day, last_day=last_day, now=now, tenant_id=tenant_id)
-    written = skipped = 0
-    for chunk_first, chunk_last in _years(first_day, last_day):
-        chunk = database.in_transaction(
+    dossiers = database.run(PACKAGE, "count_dossiers", {"tenant_id": tenant_id})[0].dossiers
+    database.in_transaction(
+        partial(_prepare, config=config, first_day=first_day, last_day=last_day, tenant_id=tenant_id)
+    )
+
+    def work(days: tuple[date, date]) -> SnapshotChunk | None:
+        return database.in_transaction(
             partial(
                 _chunk,
                 config=config,
-                first_day=chunk_first,
-                last_day=chunk_last,
+                first_day=days[0],
+                last_day=days[1],
                 now=now,
                 tenant_id=tenant_id,
                 backfill_id=backfill_id,
                 lease=lease,
             )
         )
-        if chunk is None:
-            skipped += 1
-            continue
-        written += chunk.written
-        report(chunk)
+
+    written = skipped = 0
+    chunks = _years(first_day, last_day, at_once=MOST_DOSSIER_YEARS // max(1, dossiers))
+    # Years have nothing in common, so that the database may work at two of them; what comes out is told in order.
+    with ThreadPoolExecutor(CHUNKS_AT_ONCE) as pool:
+        for chunk in pool.map(work, chunks):
+            if chunk is None:
+                skipped += 1
+                continue
+            written += chunk.written
+            report(chunk)
     return SnapshotResult(days=(last_day - first_day).days + 1, written=written, skipped=skipped)
 
 
@@ -153,6 +169,9 @@ def restate_snapshots(
     days = database.run(PACKAGE, "snapshot_ranges", {"marks": json.dumps(marks)})
     written = 0
     ranges = [(row.tenant_id, first, last) for row in days for first, last in _years(row.first_day, row.last_day)]
+    if ranges:
+        first_day, last_day = min(first for _, first, _ in ranges), max(last for _, _, last in ranges)
+        database.in_transaction(partial(_prepare, config=config, first_day=first_day, last_day=last_day))
     for tenant_id, first, last in sorted(ranges, key=lambda found: found[1], reverse=True):
         chunk = database.in_transaction(
             partial(
@@ -179,10 +198,10 @@ def restate_snapshots(
     return SnapshotResult(days=sum((last - first).days + 1 for _, first, last in ranges), written=written, skipped=0)
 
 
-def _years(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
-    """Cut a range where years begin: so many days are one transaction, whatever the range."""
+def _years(first_day: date, last_day: date, *, at_once: int = 1) -> Iterator[tuple[date, date]]:
+    """Cut a range where years begin, ``at_once`` of them to a piece, and at least one."""
     while first_day <= last_day:
-        end = min(last_day, date(first_day.year, 12, 31))
+        end = min(last_day, date(first_day.year + max(1, at_once) - 1, 12, 31))
         yield first_day, end
         first_day = end + ONE_DAY
 
@@ -212,19 +231,11 @@ def _chunk(
         sa.text("SELECT set_config('work_mem', :memory, true), set_config('search_path', 'pg_temp, dossiers', true)"),
         {"memory": WORK_MEM},
     )
-    version = config.version
-    execute(
-        connection,
-        PACKAGE,
-        "register_settings",
-        {"version": version, "settings": json.dumps(config.rows()), "tenant_id": tenant_id},
-    )
-    _make_partitions(connection, first_day.year - 1, last_day.year + 1)
     parameters = {
         **days,
         "now": now,
         "tenant_id": tenant_id,
-        "version": version,
+        "version": config.version,
         "wanted": json.dumps(wanted or []),
         "few": wanted is not None,
         "settings_types": sorted(config.by_type),
@@ -244,6 +255,19 @@ def _chunk(
     # The caller's transaction may go on, and take others.
     connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
     return SnapshotChunk(first_day=first_day, last_day=last_day, dossiers=dossiers, written=written)
+
+
+def _prepare(
+    connection: Connection, *, config: HealthConfig, first_day: date, last_day: date, tenant_id: str | None = None
+) -> None:
+    """Make what chunks share: the settings that they name, the partitions that they write to."""
+    execute(
+        connection,
+        PACKAGE,
+        "register_settings",
+        {"version": config.version, "settings": json.dumps(config.rows()), "tenant_id": tenant_id},
+    )
+    _make_partitions(connection, first_day.year - 1, last_day.year + 1)
 
 
 def _make_partitions(connection: Connection, first_year: int, last_year: int) -> None:
@@ -289,7 +313,7 @@ def remove_old_snapshots(
             lease.require(connection)
         found = execute(connection, PACKAGE, "snapshots_beyond", {"keep_days": keep_days, "now": now}).all()
         for row in () if dry_run else found:
-            for name in ("remove_old_spans", "remove_old_days"):
+            for name in ("remove_old_spans", "cut_old_spans", "remove_old_days"):
                 execute(connection, PACKAGE, name, {"tenant_id": row.tenant_id, "before": row.before})
         if found and not dry_run:
             _drop_empty_partitions(connection)
@@ -304,7 +328,7 @@ def remove_old_snapshots(
 
 def _drop_empty_partitions(connection: Connection) -> None:
     """Drop the partitions of years before the oldest span."""
-    oldest = connection.execute(sa.text("SELECT min(month) FROM dossiers.snapshot_spans")).scalar_one()
+    oldest = connection.execute(sa.text("SELECT min(year) FROM dossiers.snapshot_spans")).scalar_one()
     for row in execute(connection, PACKAGE, "snapshot_partitions").all():
         if oldest is None or row.name < f"snapshot_spans_{oldest.year}":
             connection.exec_driver_sql(f"DROP TABLE dossiers.{row.name}")

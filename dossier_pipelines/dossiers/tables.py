@@ -287,19 +287,19 @@ SNAPSHOT_DAYS: Final = sa.Table(
     METADATA,
     tenant_column(),
     sa.Column("day", sa.Date, nullable=False, comment="The day, as of whose end the snapshot is"),
-    sa.Column("month", sa.Date, nullable=False, comment="The first day of its month"),
+    sa.Column("year", sa.Date, nullable=False, comment="The first day of its year"),
     sa.PrimaryKeyConstraint("tenant_id", "day"),
     schema="dossiers",
     comment="The days of which there is a snapshot",
 )
-sa.Index("snapshot_days_month_idx", SNAPSHOT_DAYS.c.tenant_id, SNAPSHOT_DAYS.c.month, SNAPSHOT_DAYS.c.day)
+sa.Index("snapshot_days_year_idx", SNAPSHOT_DAYS.c.tenant_id, SNAPSHOT_DAYS.c.year, SNAPSHOT_DAYS.c.day)
 
 SNAPSHOT_SPANS: Final = sa.Table(
     "snapshot_spans",
     METADATA,
     tenant_column(),
     sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier"),
-    sa.Column("month", sa.Date, nullable=False, comment="The first day of the month that the days are in"),
+    sa.Column("year", sa.Date, nullable=False, comment="The first day of the year that the days are in"),
     sa.Column("first_day", sa.Date, nullable=False, comment="The first of the days that are alike"),
     sa.Column("last_day", sa.Date, nullable=False, comment="The last of them"),
     sa.Column("total_engagements_365d", sa.Integer, nullable=False, comment="Engagements in the last 365 days"),
@@ -321,16 +321,16 @@ SNAPSHOT_SPANS: Final = sa.Table(
         "factors", pg.JSONB, nullable=False, comment="What happened on the first day: [{factor, count, text, records}]"
     ),
     sa.Column("settings_version", sa.Text, nullable=False, comment="The weights and thresholds it was computed with"),
-    sa.PrimaryKeyConstraint("tenant_id", "dossier_id", "month", "first_day"),
+    sa.PrimaryKeyConstraint("tenant_id", "dossier_id", "year", "first_day"),
     sa.CheckConstraint(
-        "first_day <= last_day AND month <= first_day AND last_day < month + interval '1 month'", name="days"
+        "first_day <= last_day AND year <= first_day AND last_day < year + interval '1 year'", name="days"
     ),
     schema="dossiers",
-    comment="How daily snapshots are stored: one row per dossier and run of days of a month that are alike; "
+    comment="How daily snapshots are stored: one row per dossier and run of days of a year that are alike; "
     "dossiers.daily_snapshots shows the days",
-    postgresql_partition_by="RANGE (month)",
+    postgresql_partition_by="RANGE (year)",
 )
-sa.Index("snapshot_spans_month_idx", SNAPSHOT_SPANS.c.tenant_id, SNAPSHOT_SPANS.c.month)
+sa.Index("snapshot_spans_year_idx", SNAPSHOT_SPANS.c.tenant_id, SNAPSHOT_SPANS.c.year)
 
 # The view that shows the days of the spans; declared for its columns, and built by schema/views.sql.
 DAILY_SNAPSHOTS: Final = sa.Table(
@@ -346,7 +346,7 @@ DAILY_SNAPSHOTS: Final = sa.Table(
         not in {
             "tenant_id",
             "dossier_id",
-            "month",
+            "year",
             "first_day",
             "last_day",
             "previous_score",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -166,6 +165,14 @@ class World:
                     getattr(self, f"_{chosen}")(tenant_id)
         self.let_clocks_run_out()
 
+    def require_none(self, wrong: set[str], *, since: int = 0) -> None:
+        """Fail with what is wrong of the first tenant that has something wrong, and what happened to it."""
+        for tenant_id in self.zones:
+            its = sorted(one for one in wrong if tenant_id in one)
+            happened = [line for line in self.log[since:] if line.startswith(f"{tenant_id}:")]
+            assert its == [], "\n".join(happened)
+        assert wrong == set()
+
     def _run(self, tenant_id: str, sql: str, **parameters: Any) -> None:
         self.log.append(f"{tenant_id}: {sql} {parameters}")
         self.connection.execute(sa.text(sql), {"tenant_id": tenant_id, **parameters})
@@ -217,7 +224,8 @@ class World:
     def _open_dossier(self, tenant_id: str) -> None:
         self._run(
             tenant_id,
-            "INSERT INTO raw.dossiers (tenant_id, id, name, type, created_at) VALUES (:tenant_id, :id, 'A', :type, :at)",
+            "INSERT INTO raw.dossiers (tenant_id, id, name, type, created_at) "
+            "VALUES (:tenant_id, :id, 'A', :type, :at)",
             id=self._uuid(),
             type=self.random.choice(TYPES),
             at=self._maybe(tenant_id),
@@ -388,13 +396,13 @@ def test_every_day_is_what_a_full_refresh_computes_as_of_its_end(database: Datab
     assert sorted(found) == days_between(world.first, world.last)
     for day, snapshots in found.items():
         expected = refreshed_as_of(database, day)
-        assert differences(snapshots, expected) == {}, f"{day}\n" + "\n".join(world.log)
+        world.require_none({f"{key} {day} {found}" for key, found in differences(snapshots, expected).items()})
     changing = {key for key, _ in shown(database) if len({found[day].get(key) for day in found}) > 3}
     assert len(changing) > 10, "the world has become dull"
 
 
 def tell_until(database: Database, day: date) -> None:
-    """Open tenants anew who only ever received what the present ones had by the end of the day: ``riyadh until ...``."""
+    """Open tenants anew who only ever received what the present ones had by the end of the day."""
     until = {"day": day, "suffix": f" until {day}"}
     with database.transaction() as connection:
         for sql in (
@@ -500,7 +508,9 @@ def test_every_day_is_what_was_known_by_its_end(database: Database, seed: int) -
             for (key, then), values in shown(database).items()
             if key.tenant_id.endswith(f" until {day}")
         }
-        assert fresh == {(key, then): values for (key, then), values in original.items() if then == day}, world.log
+        of_the_day = {(key, then): values for (key, then), values in original.items() if then == day}
+        differing = fresh.keys() ^ of_the_day.keys() | {one for one in fresh if fresh[one] != of_the_day.get(one)}
+        world.require_none({f"{one} {fresh.get(one)} is not {of_the_day.get(one)}" for one in differing})
     assert set(before) <= set(versions(database))
     assert len(original) > 500
 
@@ -695,3 +705,522 @@ def test_a_dossier_has_no_day_before_it_was_opened(database: Database, records: 
         second: [TODAY],
         always: days_between(TODAY - 3 * DAY, TODAY),
     }
+
+
+# --- ranges -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    """A range with a new year in it."""
+    world = World(database, 1)
+    world.go_on(8)
+    return world
+
+
+def test_a_range_taken_day_by_day_is_the_same_as_taken_at_once(database: Database, world: World) -> None:
+    take(database, world.first, world.last, config=VARIED)
+    at_once, then = stored(database), rows(database, "SELECT * FROM dossiers.snapshot_days ORDER BY 1, 2")
+    forget_snapshots(database)
+    for day in days_between(world.first, world.last):
+        take(database, day, config=VARIED)
+    assert stored(database) == at_once
+    assert rows(database, "SELECT * FROM dossiers.snapshot_days ORDER BY 1, 2") == then
+    assert len(at_once) > 150
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_range_taken_in_any_pieces_in_any_order_is_the_same_as_taken_at_once(
+    database: Database, world: World, seed: int
+) -> None:
+    take(database, world.first, world.last, config=VARIED)
+    at_once = stored(database)
+    forget_snapshots(database)
+    random = Random(seed)
+    every = days_between(world.first, world.last)
+    pieces = [sorted(random.choices(every, k=2)) for _ in range(8)]
+    missing = set(every).difference(*(days_between(begin, end) for begin, end in pieces))
+    pieces += [[day, day] for day in missing]
+    random.shuffle(pieces)
+    for begin, end in pieces:
+        take(database, begin, end, config=VARIED)
+    assert stored(database) == at_once, pieces
+
+
+def test_a_range_taken_again_changes_no_row(database: Database, world: World) -> None:
+    take(database, world.first, world.last, config=VARIED)
+    before = versions(database)
+    for begin, end in (
+        (world.first, world.last),
+        (world.first + 5 * DAY, world.first + 9 * DAY),
+        (world.last, world.last),
+    ):
+        chunks: list[SnapshotChunk] = []
+        result = take(database, begin, end, config=VARIED, report=chunks.append)
+        assert (result.written, result.skipped, result.days) == (0, 0, (end - begin).days + 1)
+        assert [chunk.written for chunk in chunks] == [0] * len(chunks)
+        assert versions(database) == before
+
+
+def test_days_that_were_not_taken_are_not_shown(database: Database, records: Records) -> None:
+    dossier = records.dossier(created_at=MADE)
+    records.engagements(dossier, *[NOON - 90 * DAY] * 3)
+    records.commitment(dossier, "completed", completed_at=NOON - 2 * DAY)
+    records.commitment(dossier)
+    take(database, TODAY - 5 * DAY, TODAY - 4 * DAY)
+    take(database, TODAY)
+    found = shown(database)
+    assert [day for _, day in sorted(found)] == [TODAY - 5 * DAY, TODAY - 4 * DAY, TODAY] == days_taken(database)
+    # The score of the day before, although there is no snapshot of it: the step of recency falls on the 11th.
+    last = found[Key("default", dossier), TODAY]
+    assert (last["previous_score"], last["score_change"], last["factors"]) == (last["overall_score"], 0, [])
+    assert found[Key("default", dossier), TODAY - 4 * DAY]["overall_score"] == last["overall_score"] - 20
+    assert [list(row) for row in rows(database, "SELECT last_day FROM dossiers.snapshot_spans ORDER BY 1")] == [
+        [TODAY - 4 * DAY],
+        [TODAY],
+    ]
+
+
+def test_other_settings_write_the_days_anew_with_their_version(database: Database, world: World) -> None:
+    take(database, world.first, world.last, config=VARIED)
+    middle = world.first + 10 * DAY
+    assert take(database, middle, world.last, config=OTHERWISE).written > 0
+    found = shown(database)
+    assert {(day < middle, values["settings_version"]) for (_, day), values in found.items()} == {
+        (True, VARIED.version),
+        (False, OTHERWISE.version),
+    }
+    take(database, world.first, middle - DAY, config=OTHERWISE)
+    both = stored(database)
+    forget_snapshots(database)
+    take(database, world.first, world.last, config=OTHERWISE)
+    assert both == stored(database)
+    kept = rows(database, "SELECT DISTINCT version FROM dossiers.health_settings")
+    assert {row.version for row in kept} == {VARIED.version, OTHERWISE.version}
+
+
+# --- late records -----------------------------------------------------------------------------------------------
+
+
+def taken_anew(database: Database, *ranges: tuple[date, date]) -> list[str]:
+    """What is stored when the days are taken for the first time now."""
+    forget_snapshots(database)
+    for begin, end in ranges:
+        take(database, begin, end, config=VARIED)
+    return stored(database)
+
+
+@pytest.mark.parametrize("seed", range(30, 30 + len(RANGES)))
+def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(database: Database, seed: int) -> None:
+    world = World(database, seed)
+    third = (world.last - world.first).days // 3
+    # The days between are never taken.
+    ranges = ((world.first, world.first + third * DAY), (world.last - third * DAY, world.last))
+    for begin, end in ranges:
+        take(database, begin, end, config=VARIED)
+    for number in range(12):
+        before = len(world.log)
+        if number == 6:
+            table = world.random.choice(("engagements", "commitments"))
+            with database.transaction() as connection:
+                connection.execute(sa.text(f"TRUNCATE raw.{table}"))
+            for _ in range(3):
+                with database.transaction() as world.connection:
+                    for tenant_id in world.zones:
+                        getattr(world, f"_add_{table}")(tenant_id)
+        world.go_on(world.random.choice((1, 1, 1, 2, 6)))
+        assert scalar(database, "SELECT count(*) FROM dossiers.snapshot_marks") > 0
+        restate(database, config=VARIED)
+        restated = stored(database)
+        world.require_none(set(restated) ^ set(taken_anew(database, *ranges)), since=before)
+        assert scalar(database, "SELECT count(*) FROM dossiers.snapshot_marks") == 0
+
+
+class Late:
+    """Two dossiers whose days were taken, each with an engagement and a few commitments, one since always."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.one, self.other = (records.dossier(created_at=MADE) for _ in range(2))
+        self.engagement = records.engagement(self.one, NOON - 8 * DAY)
+        self.open = records.commitment(self.one, created_at=NOON - 7 * DAY, due_date=TODAY - 3 * DAY)
+        self.done = records.commitment(self.one, "completed", created_at=MADE, completed_at=NOON - 6 * DAY)
+        self.always = records.commitment(self.one)
+
+
+@pytest.fixture
+def late(database: Database, records: Records) -> Late:
+    late = Late(records)
+    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
+    take(database, TODAY - 4 * DAY, TODAY)
+    assert marks(database) == set()
+    return late
+
+
+# What comes late, and since how many days before noon which dossiers are marked; None: all days.
+COMES_LATE: Final[dict[str, tuple[Callable[[Late], object], dict[str, float | None]]]] = {
+    "an engagement": (lambda x: x.records.engagement(x.one, NOON - 3 * DAY), {"one": 3}),
+    "an engagement that had another date": (
+        lambda x: x.records.change("engagements", x.engagement, occurred_at=NOON - 5 * DAY),
+        {"one": 8},
+    ),
+    "an engagement that was earlier": (
+        lambda x: x.records.change("engagements", x.engagement, occurred_at=NOON - 50 * DAY),
+        {"one": 50},
+    ),
+    "an engagement of the other dossier": (
+        lambda x: x.records.change("engagements", x.engagement, dossier_id=x.other),
+        {"one": 8, "other": 8},
+    ),
+    "an engagement with another id": (
+        lambda x: x.records.change("engagements", x.engagement, id=uuid.UUID(int=99)),
+        {"one": 8},
+    ),
+    "an engagement that never was": (lambda x: x.records.remove("engagements", x.engagement), {"one": 8}),
+    "a commitment": (lambda x: x.records.commitment(x.other, created_at=NOON - 2 * DAY), {"other": 2}),
+    "a commitment since always": (lambda x: x.records.commitment(x.other), {"other": None}),
+    "a completion": (
+        lambda x: x.records.change("commitments", x.open, status="completed", completed_at=NOON - 2 * DAY),
+        {"one": 2},
+    ),
+    "a change that the source dates": (
+        lambda x: x.records.change("commitments", x.open, status="completed", updated_at=NOON - DAY),
+        {"one": 1},
+    ),
+    "a completion with another date": (
+        lambda x: x.records.change("commitments", x.done, completed_at=NOON - 2 * DAY),
+        {"one": 6},
+    ),
+    "a completion that was earlier": (
+        lambda x: x.records.change("commitments", x.done, completed_at=NOON - 9 * DAY),
+        {"one": 9},
+    ),
+    "two changes at once": (
+        lambda x: x.records.change(
+            "commitments", x.open, status="cancelled", completed_at=NOON - 3 * DAY, cancelled_at=NOON - 2 * DAY
+        ),
+        {"one": 3},
+    ),
+    "another due date": (
+        lambda x: x.records.change("commitments", x.open, due_date=TODAY + 5 * DAY),
+        {"one": 7},
+    ),
+    "when a commitment was made": (
+        lambda x: x.records.change("commitments", x.open, created_at=NOON - 2 * DAY),
+        {"one": 7},
+    ),
+    "that a commitment was not always there": (
+        lambda x: x.records.change("commitments", x.always, created_at=NOON - 2 * DAY),
+        {"one": None},
+    ),
+    "a commitment of the other dossier": (
+        lambda x: x.records.change("commitments", x.open, dossier_id=x.other),
+        {"one": 7, "other": 7},
+    ),
+    "a commitment with another id": (
+        lambda x: x.records.change("commitments", x.open, id=uuid.UUID(int=99)),
+        {"one": 7},
+    ),
+    "a commitment that never was": (lambda x: x.records.remove("commitments", x.open), {"one": 7}),
+    "a mark of overdue detection": (
+        lambda x: detect_overdue(x.records.database, OverdueScope(as_of=NOON - DAY), now=NOW, run_id="late"),
+        {"one": 1},
+    ),
+    "the type": (lambda x: x.records.change("dossiers", x.one, type="organization"), {"one": None}),
+    "when it was opened": (
+        lambda x: x.records.change("dossiers", x.one, created_at=NOON - 2 * DAY),
+        {"one": None},
+    ),
+    "that it is gone": (lambda x: x.records.remove("dossiers", x.one), {"one": None}),
+}
+
+
+@pytest.mark.parametrize("case", COMES_LATE)
+def test_what_comes_late_marks_its_dossier_and_is_restated(database: Database, late: Late, case: str) -> None:
+    happens, expected = COMES_LATE[case]
+    before = days_taken(database)
+    happens(late)
+    assert marks(database) == {
+        (getattr(late, name), None if days is None else NOON - days * DAY) for name, days in expected.items()
+    }
+    result = restate(database)
+    assert result.written > 0
+    assert marks(database) == set()
+    restated = stored(database)
+    # The days between were never taken, and still are not.
+    assert days_taken(database) == before
+    forget_snapshots(database)
+    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
+    take(database, TODAY - 4 * DAY, TODAY)
+    assert stored(database) == restated
+
+
+def test_a_dossier_that_is_opened_late_is_marked_and_restated(database: Database, late: Late) -> None:
+    dossier = late.records.dossier(created_at=NOON - 2 * DAY)
+    assert marks(database) == {(dossier, NOON - 2 * DAY)}
+    restate(database)
+    assert [day for key, day in sorted(shown(database)) if key.dossier_id == dossier] == days_between(
+        TODAY - 2 * DAY, TODAY
+    )
+    always = late.records.dossier()
+    assert marks(database) == {(always, None)}
+    restate(database)
+    assert [day for key, day in sorted(shown(database)) if key.dossier_id == always] == days_taken(database)
+
+
+def test_another_time_zone_restates_every_dossier_of_the_tenant(database: Database, late: Late) -> None:
+    other = Records(database, tenant_id="other", clock_at=NOON)
+    other.engagement(other.dossier(), NOON - 20 * DAY)
+    take(database, TODAY, tenant_id="other")
+    # An evening in Riyadh is a morning in Kiritimati.
+    late.records.engagement(late.one, datetime(2025, 6, 8, 20, tzinfo=UTC))
+    restate(database)
+    with database.transaction() as connection:
+        connection.execute(
+            sa.text("UPDATE platform.tenants SET timezone = 'Pacific/Kiritimati' WHERE tenant_id = 'default'")
+        )
+    assert marks(database) == {(late.one, None), (late.other, None)}
+    assert restate(database).written > 0
+    restated = stored(database)
+    forget_snapshots(database)
+    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY, tenant_id="default")
+    take(database, TODAY - 4 * DAY, TODAY, tenant_id="default")
+    take(database, TODAY, tenant_id="other")
+    assert stored(database) == restated
+
+
+NO_SNAPSHOT_CHANGES: Final[dict[str, Callable[[Late], object]]] = {
+    "an engagement after the newest snapshot": lambda x: x.records.engagement(x.one, NOON + DAY),
+    "the first moment after it": lambda x: x.records.engagement(x.one, datetime(2025, 6, 10, 21, tzinfo=UTC)),
+    "a commitment made after it": lambda x: x.records.commitment(x.one, created_at=NOON + DAY),
+    "a status after it": lambda x: x.records.change("commitments", x.open, status="in_progress", updated_at=NOON + DAY),
+    "a status by the clock": lambda x: x.records.change("commitments", x.open, status="in_progress"),
+    "a dossier opened after it": lambda x: x.records.dossier(created_at=NOON + DAY),
+    "a commitment's description": lambda x: x.records.change(
+        "commitments", x.open, description="Told anew", priority="high", updated_at=NOON
+    ),
+    "an engagement's description": lambda x: x.records.change(
+        "engagements", x.engagement, description="Told anew", type="visit", created_at=NOON
+    ),
+    "a dossier's name": lambda x: x.records.change("dossiers", x.one, name="Renamed", region="North"),
+    "a document": lambda x: x.records.document(x.one),
+    "what is the same": lambda x: x.records.change("commitments", x.done, completed_at=NOON - 6 * DAY),
+    "the clock": lambda x: x.records.set_clock(NOON + 9 * DAY),
+}
+
+
+@pytest.mark.parametrize("case", NO_SNAPSHOT_CHANGES)
+def test_what_changes_no_snapshot_leaves_no_mark(database: Database, late: Late, case: str) -> None:
+    NO_SNAPSHOT_CHANGES[case](late)
+    assert marks(database) == set()
+    before = versions(database)
+    assert restate(database) == SnapshotResult(days=0, written=0, skipped=0)
+    assert versions(database) == before
+
+
+def test_only_the_days_from_the_mark_on_are_restated(database: Database, late: Late) -> None:
+    late.records.engagement(late.one, NOON - 3 * DAY)
+    chunks: list[SnapshotChunk] = []
+    assert restate(database, report=chunks.append).days == 4
+    assert [(chunk.first_day, chunk.last_day, chunk.dossiers) for chunk in chunks] == [(TODAY - 3 * DAY, TODAY, 1)]
+    # In the days that were never taken.
+    late.records.engagement(late.one, NOON - 6 * DAY)
+    chunks.clear()
+    assert restate(database, report=chunks.append).days == 5
+    assert [(chunk.first_day, chunk.last_day, chunk.dossiers) for chunk in chunks] == [(TODAY - 4 * DAY, TODAY, 1)]
+
+
+def test_a_mark_that_is_made_while_others_are_restated_stays_for_the_next_time(database: Database, late: Late) -> None:
+    late.records.engagement(late.one, NOON - 3 * DAY)
+    with database.engine.connect() as connection:
+        meanwhile = connection.begin()
+        connection.execute(
+            sa.text(
+                "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
+                "VALUES ('default', :id, :dossier_id, :at)"
+            ),
+            {"id": uuid.UUID(int=99), "dossier_id": late.other, "at": NOON - 2 * DAY},
+        )
+        restate(database, report=lambda _: meanwhile.commit())
+    assert marks(database) == {(late.other, NOON - 2 * DAY)}
+    restate(database)
+    assert marks(database) == set()
+    restated = stored(database)
+    forget_snapshots(database)
+    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
+    take(database, TODAY - 4 * DAY, TODAY)
+    assert stored(database) == restated
+
+
+class Died(Exception):
+    """The process is gone."""
+
+
+def test_a_restating_that_died_is_done_again(database: Database, late: Late) -> None:
+    late.records.engagement(late.one, NOON - 8 * DAY)
+
+    def die(_: SnapshotChunk) -> None:
+        raise Died
+
+    with pytest.raises(Died):
+        restate(database, report=die)
+    late.records.engagement(late.other, NOON - 2 * DAY)
+    assert marks(database) == {(late.one, NOON - 8 * DAY), (late.other, NOON - 2 * DAY)}
+    restate(database)
+    assert marks(database) == set()
+    restated = stored(database)
+    forget_snapshots(database)
+    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
+    take(database, TODAY - 4 * DAY, TODAY)
+    assert stored(database) == restated
+
+
+# --- several tenants --------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_gets_no_day_that_its_clock_has_not_reached(database: Database) -> None:
+    # The last moment of the 9th in Riyadh and the first of the 10th; two hours later it is still the 9th in New York.
+    midnight = datetime(2025, 6, 9, 21, tzinfo=UTC)
+    for tenant_id, zone, clock_at in (
+        ("before", "Asia/Riyadh", midnight - MICROSECOND),
+        ("after", "Asia/Riyadh", midnight),
+        ("west", "America/New_York", midnight + 2 * HOUR),
+        ("running", "Asia/Riyadh", None),
+    ):
+        tenant = Records(database, tenant_id=tenant_id, timezone=zone, clock_at=clock_at)
+        tenant.engagement(tenant.dossier(), MADE)
+    take(database, TODAY - 3 * DAY, TODAY + DAY, now=NOON + DAY)
+    newest = {key.tenant_id: max(day for each, day in shown(database) if each == key) for key, _ in shown(database)}
+    assert newest == {
+        "before": TODAY - DAY,
+        "after": TODAY,
+        "west": TODAY - DAY,
+        "running": TODAY + DAY,
+    }
+    assert {tenant_id: days_taken(database, tenant_id)[-1] for tenant_id in newest} == newest
+
+
+def test_one_tenants_days_leave_the_others_untouched(database: Database, world: World) -> None:
+    [one, other, *_] = world.zones
+    take(database, world.first, world.last - 10 * DAY, config=VARIED)
+    before = [row for row in versions(database) if f"({one}," not in row]
+    take(database, world.first, world.last, config=OTHERWISE, tenant_id=one)
+    assert [row for row in versions(database) if f"({one}," not in row] == before
+    assert len(before) > 100
+    assert days_taken(database, one)[-1] == world.last
+    assert days_taken(database, other)[-1] == world.last - 10 * DAY
+    kept = rows(
+        database, "SELECT DISTINCT tenant_id FROM dossiers.health_settings WHERE version = :new", new=OTHERWISE.version
+    )
+    assert [row.tenant_id for row in kept] == [one]
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
+
+
+def written(database: Database) -> list[int]:
+    return [
+        scalar(database, f"SELECT count(*) FROM dossiers.{table}")
+        for table in ("snapshot_spans", "snapshot_days", "snapshot_chunks", "health_settings", "snapshot_marks")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first_day", "last_day", "message"),
+    [
+        (TODAY, TODAY - DAY, "The range ends on 2025-06-09, before it starts, on 2025-06-10."),
+        (TODAY, TODAY + 9 * DAY, "2025-06-19 is in the future: the tenants' clocks have come to 2025-06-15."),
+        (TODAY - 30 * DAY, TODAY, "2025-05-11 lies before the first record: the first record is of 2025-05-31; start"),
+        (TODAY - 11 * DAY, TODAY, "2025-05-30 lies before the first record: the first record is of 2025-05-31; start"),
+    ],
+)
+def test_a_range_that_cannot_be_is_refused_and_nothing_written(
+    database: Database, records: Records, first_day: date, last_day: date, message: str
+) -> None:
+    records.dossier(created_at=NOON - 9 * DAY)
+    # An hour before midnight in UTC, two hours after it in Riyadh.
+    records.engagement(records.dossier(created_at=NOON), datetime(2025, 5, 30, 23, tzinfo=UTC))
+    with pytest.raises(UserError, match=re.escape(message)) as refused:
+        take(database, first_day, last_day, backfill_id="a backfill")
+    assert "othing was written" in str(refused.value)
+    assert written(database) == [0, 0, 0, 0, 0]
+    take(database, TODAY - 10 * DAY, TODAY + 5 * DAY, backfill_id="a backfill")
+
+
+@pytest.mark.parametrize("kind", ["dossier", "commitment", "engagement"])
+def test_any_kind_of_record_can_be_the_first(database: Database, records: Records, kind: str) -> None:
+    dossier = records.dossier(created_at=MADE if kind == "dossier" else NOON)
+    if kind == "commitment":
+        records.commitment(dossier, created_at=MADE)
+    elif kind == "engagement":
+        records.engagement(dossier, MADE)
+    with pytest.raises(UserError, match=f"the first record is of {MADE.date()}"):
+        take(database, MADE.date() - DAY)
+    take(database, MADE.date())
+    assert days_taken(database) == [MADE.date()]
+
+
+def test_without_a_tenant_or_a_record_there_is_nothing_to_take(database: Database) -> None:
+    with pytest.raises(UserError, match="There is no tenant yet"):
+        take(database, TODAY)
+    Records(database, clock_at=NOON)
+    with pytest.raises(UserError, match="there is no record at all"):
+        take(database, TODAY)
+    assert written(database) == [0, 0, 0, 0, 0]
+
+
+def test_another_tenants_records_and_clock_do_not_make_a_range_possible(database: Database) -> None:
+    for tenant_id, clock_at, occurred_at in (("early", NOON, MADE), ("late", NOON - 5 * DAY, NOON - 9 * DAY)):
+        tenant = Records(database, tenant_id=tenant_id, clock_at=clock_at)
+        tenant.engagement(tenant.dossier(), occurred_at)
+    with pytest.raises(UserError, match="the first record is of 2025-06-01"):
+        take(database, TODAY - 20 * DAY, TODAY - 8 * DAY, tenant_id="late")
+    with pytest.raises(UserError, match="have come to 2025-06-05"):
+        take(database, TODAY - 7 * DAY, TODAY, tenant_id="late")
+    assert written(database) == [0, 0, 0, 0, 0]
+    take(database, TODAY - 20 * DAY, TODAY)
+
+
+# --- a backfill that dies ---------------------------------------------------------------------------------------
+
+
+def test_a_backfill_that_died_goes_on_where_it_stopped(database: Database, records: Records) -> None:
+    first = date(2022, 11, 5)
+    records.engagement(records.dossier(), NOON - 948 * DAY)
+    random = Random("a backfill")
+    for _ in range(3):
+        dossier = records.dossier(created_at=NOON - random.randrange(400, 900) * DAY)
+        records.engagements(dossier, *[NOON - random.randrange(-4, 940) * DAY for _ in range(25)])
+        records.commitment(dossier, "completed", created_at=MADE, completed_at=NOON)
+    done: list[SnapshotChunk] = []
+
+    def report(chunk: SnapshotChunk) -> None:
+        done.append(chunk)
+        if len(done) == 2:
+            raise Died
+
+    with pytest.raises(Died):
+        take(database, first, TODAY, backfill_id="a backfill", report=report)
+    assert [(chunk.first_day, chunk.last_day) for chunk in done] == [
+        (first, date(2022, 12, 31)),
+        (date(2023, 1, 1), date(2023, 12, 31)),
+    ]
+    halfway = versions(database)
+    done = []
+    result = take(database, first, TODAY, backfill_id="a backfill", report=done.append)
+    assert [(chunk.first_day, chunk.last_day) for chunk in done] == [
+        (date(2024, 1, 1), date(2024, 12, 31)),
+        (date(2025, 1, 1), TODAY),
+    ]
+    assert (result.skipped, result.written) == (2, sum(chunk.written for chunk in done))
+    assert set(halfway) <= set(versions(database))
+    assert take(database, first, TODAY, backfill_id="a backfill").skipped == 4
+    resumed, days = stored(database), days_taken(database)
+    # Another one does all of it, and finds nothing to do.
+    done = []
+    assert take(database, first, TODAY, backfill_id="another", report=done.append).written == 0
+    assert len(done) == 4
+    forget_snapshots(database)
+    take(database, first, TODAY)
+    assert (stored(database), days_taken(database)) == (resumed, days)
+    assert scalar(database, "SELECT count(*) FROM dossiers.snapshot_chunks") == 0

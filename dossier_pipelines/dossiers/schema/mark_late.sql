@@ -88,11 +88,13 @@ BEGIN
             WHERE (o.dossier_id, o.due_date, o.created_at) IS DISTINCT FROM (n.dossier_id, n.due_date, n.created_at)
             UNION ALL
             SELECT n.tenant_id, n.dossier_id,
-                CASE WHEN n.status_since IS NULL THEN NULL ELSE least(
+                -- The other end is told along with the present one, whether its date is new or was there before. least()
+                -- passes over null, which here is the earliest of all.
+                CASE WHEN n.status_since IS NOT NULL AND (n.status <> o.status OR o.status_since IS NOT NULL) THEN least(
                     n.status_since,
-                    CASE WHEN n.status = o.status THEN o.status_since END,
-                    CASE WHEN n.completed_at IS DISTINCT FROM o.completed_at THEN least(o.completed_at, n.completed_at) END,
-                    CASE WHEN n.cancelled_at IS DISTINCT FROM o.cancelled_at THEN least(o.cancelled_at, n.cancelled_at) END
+                    CASE WHEN n.status = o.status THEN o.status_since
+                        WHEN n.status = 'cancelled' AND o.status <> 'completed' THEN n.completed_at
+                        WHEN n.status = 'completed' AND o.status <> 'cancelled' THEN n.cancelled_at END
                 ) END
             FROM old_rows AS o
             JOIN new_rows AS n ON n.tenant_id = o.tenant_id AND n.id = o.id

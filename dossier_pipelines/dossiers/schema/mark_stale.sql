@@ -130,10 +130,10 @@ BEGIN
         FOR UPDATE OF s SKIP LOCKED
     ) AS free WHERE r.tenant_id = free.tenant_id AND r.id = free.id;
     DELETE FROM dossiers.snapshot_spans AS r USING (
-        SELECT s.tenant_id, s.dossier_id, s.month, s.first_day FROM dossiers.snapshot_spans AS s
+        SELECT s.tenant_id, s.dossier_id, s.year, s.first_day FROM dossiers.snapshot_spans AS s
         JOIN old_rows AS o ON o.tenant_id = s.tenant_id AND o.id = s.dossier_id
         FOR UPDATE OF s SKIP LOCKED
-    ) AS free WHERE r.tenant_id = free.tenant_id AND r.dossier_id = free.dossier_id AND r.month = free.month
+    ) AS free WHERE r.tenant_id = free.tenant_id AND r.dossier_id = free.dossier_id AND r.year = free.year
         AND r.first_day = free.first_day;
     INSERT INTO platform.stale_marks (tenant_id, consumer, dossier_id, entity, record_ids)
     SELECT tenant_id, 'dossiers.health', id, 'dossiers known', ARRAY[id] FROM old_rows;

@@ -36,7 +36,7 @@ CROSS JOIN LATERAL (VALUES
 ) AS g (grouping, value)
 GROUP BY d.tenant_id, g.grouping, coalesce(g.value, 'not given');
 
--- History: one row per dossier and day of which there is a snapshot. A condition on the day finds its month's spans, one
+-- History: one row per dossier and day of which there is a snapshot. A condition on the day finds its year's spans, one
 -- on the dossier its own. previous_score is that of the day before, and factors is what happened on the day.
 CREATE OR REPLACE VIEW dossiers.daily_snapshots WITH (security_invoker = true) AS
 SELECT
@@ -51,7 +51,7 @@ SELECT
     s.settings_version
 FROM dossiers.snapshot_spans AS s
 JOIN dossiers.snapshot_days AS d
-    ON d.tenant_id = s.tenant_id AND d.month = s.month AND d.day BETWEEN s.first_day AND s.last_day;
+    ON d.tenant_id = s.tenant_id AND d.year = s.year AND d.day BETWEEN s.first_day AND s.last_day;
 
 -- How the scores of a group went: one row per tenant, grouping (all, region, bloc, classification, type), value and month,
 -- as of the last day of the month of which there is a snapshot.
@@ -64,9 +64,12 @@ SELECT
     count(*) FILTER (WHERE s.band = 'fair') AS fair,
     count(*) FILTER (WHERE s.band = 'poor') AS poor,
     count(*) FILTER (WHERE s.band = 'insufficient_data') AS insufficient_data
-FROM (SELECT d.tenant_id, d.month, max(d.day) AS day FROM dossiers.snapshot_days AS d GROUP BY d.tenant_id, d.month) AS e
+FROM (
+    SELECT d.tenant_id, d.year, max(d.day) AS day FROM dossiers.snapshot_days AS d
+    GROUP BY d.tenant_id, d.year, extract(month FROM d.day)
+) AS e
 JOIN dossiers.snapshot_spans AS s
-    ON s.tenant_id = e.tenant_id AND s.month = e.month AND e.day BETWEEN s.first_day AND s.last_day
+    ON s.tenant_id = e.tenant_id AND s.year = e.year AND e.day BETWEEN s.first_day AND s.last_day
 JOIN raw.dossiers AS r ON r.tenant_id = s.tenant_id AND r.id = s.dossier_id
 CROSS JOIN LATERAL (VALUES
     ('all', 'all'), ('region', r.region), ('bloc', r.bloc), ('classification', r.classification), ('type', r.type)
@@ -77,12 +80,13 @@ GROUP BY e.tenant_id, g.grouping, coalesce(g.value, 'not given'), e.day;
 -- which there is a snapshot.
 CREATE OR REPLACE VIEW dossiers.months_in_band WITH (security_invoker = true) AS
 SELECT s.tenant_id, s.dossier_id, s.band,
-    count(*) FILTER (WHERE e.day BETWEEN s.first_day AND s.last_day) AS months,
-    sum(s.last_day - s.first_day + 1) AS days
+    count(*) FILTER (WHERE d.ends_month) AS months, count(*) AS days
 FROM dossiers.snapshot_spans AS s
 JOIN (
-    SELECT d.tenant_id, d.month, max(d.day) AS day FROM dossiers.snapshot_days AS d GROUP BY d.tenant_id, d.month
-) AS e ON e.tenant_id = s.tenant_id AND e.month = s.month
+    SELECT x.tenant_id, x.year, x.day,
+        x.day = max(x.day) OVER (PARTITION BY x.tenant_id, x.year, extract(month FROM x.day)) AS ends_month
+    FROM dossiers.snapshot_days AS x
+) AS d ON d.tenant_id = s.tenant_id AND d.year = s.year AND d.day BETWEEN s.first_day AND s.last_day
 GROUP BY s.tenant_id, s.dossier_id, s.band;
 
 -- Whose score moved most between the ends of two days, and what happened in between, each kind of factor added up.
@@ -102,7 +106,7 @@ RETURNS TABLE (
             FROM dossiers.snapshot_spans AS s
             CROSS JOIN LATERAL jsonb_to_recordset(s.factors) AS i (factor text, count integer)
             WHERE s.tenant_id = a.tenant_id AND s.dossier_id = a.dossier_id
-                AND s.month BETWEEN date_trunc('month', CAST(from_day AS timestamp)) AND CAST(to_day AS timestamp)
+                AND s.year BETWEEN date_trunc('year', CAST(from_day AS timestamp)) AND CAST(to_day AS timestamp)
                 AND s.first_day > from_day AND s.first_day <= to_day
             GROUP BY i.factor
         ) AS x

@@ -1,2 +1,2 @@
--- Remove a tenant's days of months before :before. Grain: one row per day. Uses snapshot_days_month_idx.
-DELETE FROM dossiers.snapshot_days WHERE tenant_id = :tenant_id AND month < :before
+-- Remove a tenant's days before :before. Grain: one row per day. Uses snapshot_days_pkey.
+DELETE FROM dossiers.snapshot_days AS d WHERE d.tenant_id = :tenant_id AND d.day < CAST(:before AS date)

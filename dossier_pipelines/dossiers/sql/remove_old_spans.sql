@@ -1,2 +1,3 @@
--- Remove a tenant's spans of months before :before. Grain: one row per span. Uses snapshot_spans_month_idx.
-DELETE FROM dossiers.snapshot_spans WHERE tenant_id = :tenant_id AND month < :before
+-- Remove a tenant's spans that end before :before. Grain: one row per span. Uses snapshot_spans_year_idx.
+DELETE FROM dossiers.snapshot_spans AS s
+WHERE s.tenant_id = :tenant_id AND s.year < CAST(:before AS date) AND s.last_day < CAST(:before AS date)

@@ -4,7 +4,7 @@
 WITH pieces AS (
     SELECT n.* FROM snapshot_new AS n
     UNION ALL
-    SELECT t.tenant_id, t.dossier_id, t.month, t.first_day, least(t.last_day, t.range_first - 1),
+    SELECT t.tenant_id, t.dossier_id, t.year, t.first_day, least(t.last_day, t.range_first - 1),
         t.total_engagements_365d, t.recent_engagements_90d, t.latest_engagement_date, t.engagement_frequency_score,
         t.total_commitments, t.active_commitments, t.overdue_commitments, t.fulfilled_commitments,
         t.upcoming_commitments, t.fulfillment_rate, t.recency, t.overall_score, t.band, t.insufficient_reason,
@@ -12,7 +12,7 @@ WITH pieces AS (
     FROM snapshot_touched AS t WHERE t.first_day < t.range_first
     UNION ALL
     -- Within a span nothing changes, so that a day on which it is cut has no change.
-    SELECT t.tenant_id, t.dossier_id, t.month, greatest(t.first_day, t.range_last + 1), t.last_day,
+    SELECT t.tenant_id, t.dossier_id, t.year, greatest(t.first_day, t.range_last + 1), t.last_day,
         t.total_engagements_365d, t.recent_engagements_90d, t.latest_engagement_date, t.engagement_frequency_score,
         t.total_commitments, t.active_commitments, t.overdue_commitments, t.fulfilled_commitments,
         t.upcoming_commitments, t.fulfillment_rate, t.recency, t.overall_score, t.band, t.insufficient_reason,
@@ -38,20 +38,20 @@ beginning AS (
         false
     ) AS begins
     FROM pieces AS p
-    WINDOW w AS (PARTITION BY p.tenant_id, p.dossier_id, p.month ORDER BY p.first_day)
+    WINDOW w AS (PARTITION BY p.tenant_id, p.dossier_id, p.year ORDER BY p.first_day)
 ),
 numbered AS (
     SELECT b.*, count(*) FILTER (WHERE b.begins) OVER w AS span
     FROM beginning AS b
-    WINDOW w AS (PARTITION BY b.tenant_id, b.dossier_id, b.month ORDER BY b.first_day)
+    WINDOW w AS (PARTITION BY b.tenant_id, b.dossier_id, b.year ORDER BY b.first_day)
 )
-SELECT s.tenant_id, s.dossier_id, s.month, s.first_day, s.span_end AS last_day,
+SELECT s.tenant_id, s.dossier_id, s.year, s.first_day, s.span_end AS last_day,
     s.total_engagements_365d, s.recent_engagements_90d, s.latest_engagement_date, s.engagement_frequency_score,
     s.total_commitments, s.active_commitments, s.overdue_commitments, s.fulfilled_commitments, s.upcoming_commitments,
     s.fulfillment_rate, s.recency, s.overall_score, s.band, s.insufficient_reason, s.previous_score, s.factors,
     s.settings_version
 FROM (
-    SELECT n.*, max(n.last_day) OVER (PARTITION BY n.tenant_id, n.dossier_id, n.month, n.span) AS span_end
+    SELECT n.*, max(n.last_day) OVER (PARTITION BY n.tenant_id, n.dossier_id, n.year, n.span) AS span_end
     FROM numbered AS n
 ) AS s
 WHERE s.begins

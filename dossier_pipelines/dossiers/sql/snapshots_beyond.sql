@@ -1,5 +1,6 @@
 -- What retention removes: the snapshots of whole months before the one that lies :keep_days back, by each tenant's clock.
--- Grain: one row per tenant with something to remove. Uses snapshot_days_pkey and snapshot_spans_month_idx.
+-- Grain: one row per tenant with something to remove; a span that goes on afterwards is cut. Uses snapshot_days_pkey and
+-- snapshot_spans_year_idx.
 SELECT m.tenant_id, m.before, d.days, s.spans,
     CAST(s.spans * coalesce(z.bytes / nullif(z.spans, 0), 0) AS bigint) AS bytes
 FROM (
@@ -9,10 +10,11 @@ FROM (
     FROM platform.tenants AS t
 ) AS m
 CROSS JOIN LATERAL (
-    SELECT count(*) AS days FROM dossiers.snapshot_days AS x WHERE x.tenant_id = m.tenant_id AND x.month < m.before
+    SELECT count(*) AS days FROM dossiers.snapshot_days AS x WHERE x.tenant_id = m.tenant_id AND x.day < m.before
 ) AS d
 CROSS JOIN LATERAL (
-    SELECT count(*) AS spans FROM dossiers.snapshot_spans AS x WHERE x.tenant_id = m.tenant_id AND x.month < m.before
+    SELECT count(*) AS spans FROM dossiers.snapshot_spans AS x
+    WHERE x.tenant_id = m.tenant_id AND x.year < m.before AND x.last_day < m.before
 ) AS s
 CROSS JOIN (
     SELECT sum(pg_total_relation_size(i.inhrelid)) AS bytes, sum(greatest(c.reltuples, 0)) AS spans

@@ -23,19 +23,19 @@ COMMENT ON COLUMN dossiers.commitment_history.cause IS 'source, or detection: th
 CREATE TABLE dossiers.snapshot_days (
     tenant_id TEXT COLLATE "C" NOT NULL,
     day DATE NOT NULL,
-    month DATE NOT NULL,
+    year DATE NOT NULL,
     CONSTRAINT snapshot_days_pkey PRIMARY KEY (tenant_id, day)
 );
-CREATE INDEX snapshot_days_month_idx ON dossiers.snapshot_days (tenant_id, month, day);
+CREATE INDEX snapshot_days_year_idx ON dossiers.snapshot_days (tenant_id, year, day);
 COMMENT ON TABLE dossiers.snapshot_days IS 'The days of which there is a snapshot';
 COMMENT ON COLUMN dossiers.snapshot_days.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN dossiers.snapshot_days.day IS 'The day, as of whose end the snapshot is';
-COMMENT ON COLUMN dossiers.snapshot_days.month IS 'The first day of its month';
+COMMENT ON COLUMN dossiers.snapshot_days.year IS 'The first day of its year';
 
 CREATE TABLE dossiers.snapshot_spans (
     tenant_id TEXT COLLATE "C" NOT NULL,
     dossier_id UUID NOT NULL,
-    month DATE NOT NULL,
+    year DATE NOT NULL,
     first_day DATE NOT NULL,
     last_day DATE NOT NULL,
     total_engagements_365d INTEGER NOT NULL,
@@ -55,15 +55,15 @@ CREATE TABLE dossiers.snapshot_spans (
     previous_score INTEGER,
     factors JSONB NOT NULL,
     settings_version TEXT NOT NULL,
-    CONSTRAINT snapshot_spans_pkey PRIMARY KEY (tenant_id, dossier_id, month, first_day),
-    CONSTRAINT snapshot_spans_days_check CHECK (first_day <= last_day AND month <= first_day AND last_day < month + interval '1 month')
+    CONSTRAINT snapshot_spans_pkey PRIMARY KEY (tenant_id, dossier_id, year, first_day),
+    CONSTRAINT snapshot_spans_days_check CHECK (first_day <= last_day AND year <= first_day AND last_day < year + interval '1 year')
 )
- PARTITION BY RANGE (month);
-CREATE INDEX snapshot_spans_month_idx ON dossiers.snapshot_spans (tenant_id, month);
-COMMENT ON TABLE dossiers.snapshot_spans IS 'How daily snapshots are stored: one row per dossier and run of days of a month that are alike; dossiers.daily_snapshots shows the days';
+ PARTITION BY RANGE (year);
+CREATE INDEX snapshot_spans_year_idx ON dossiers.snapshot_spans (tenant_id, year);
+COMMENT ON TABLE dossiers.snapshot_spans IS 'How daily snapshots are stored: one row per dossier and run of days of a year that are alike; dossiers.daily_snapshots shows the days';
 COMMENT ON COLUMN dossiers.snapshot_spans.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN dossiers.snapshot_spans.dossier_id IS 'The dossier';
-COMMENT ON COLUMN dossiers.snapshot_spans.month IS 'The first day of the month that the days are in';
+COMMENT ON COLUMN dossiers.snapshot_spans.year IS 'The first day of the year that the days are in';
 COMMENT ON COLUMN dossiers.snapshot_spans.first_day IS 'The first of the days that are alike';
 COMMENT ON COLUMN dossiers.snapshot_spans.last_day IS 'The last of them';
 COMMENT ON COLUMN dossiers.snapshot_spans.total_engagements_365d IS 'Engagements in the last 365 days';
@@ -390,10 +390,10 @@ BEGIN
         FOR UPDATE OF s SKIP LOCKED
     ) AS free WHERE r.tenant_id = free.tenant_id AND r.id = free.id;
     DELETE FROM dossiers.snapshot_spans AS r USING (
-        SELECT s.tenant_id, s.dossier_id, s.month, s.first_day FROM dossiers.snapshot_spans AS s
+        SELECT s.tenant_id, s.dossier_id, s.year, s.first_day FROM dossiers.snapshot_spans AS s
         JOIN old_rows AS o ON o.tenant_id = s.tenant_id AND o.id = s.dossier_id
         FOR UPDATE OF s SKIP LOCKED
-    ) AS free WHERE r.tenant_id = free.tenant_id AND r.dossier_id = free.dossier_id AND r.month = free.month
+    ) AS free WHERE r.tenant_id = free.tenant_id AND r.dossier_id = free.dossier_id AND r.year = free.year
         AND r.first_day = free.first_day;
     INSERT INTO platform.stale_marks (tenant_id, consumer, dossier_id, entity, record_ids)
     SELECT tenant_id, 'dossiers.health', id, 'dossiers known', ARRAY[id] FROM old_rows;
@@ -498,11 +498,13 @@ BEGIN
             WHERE (o.dossier_id, o.due_date, o.created_at) IS DISTINCT FROM (n.dossier_id, n.due_date, n.created_at)
             UNION ALL
             SELECT n.tenant_id, n.dossier_id,
-                CASE WHEN n.status_since IS NULL THEN NULL ELSE least(
+                -- The other end is told along with the present one, whether its date is new or was there before. least()
+                -- passes over null, which here is the earliest of all.
+                CASE WHEN n.status_since IS NOT NULL AND (n.status <> o.status OR o.status_since IS NOT NULL) THEN least(
                     n.status_since,
-                    CASE WHEN n.status = o.status THEN o.status_since END,
-                    CASE WHEN n.completed_at IS DISTINCT FROM o.completed_at THEN least(o.completed_at, n.completed_at) END,
-                    CASE WHEN n.cancelled_at IS DISTINCT FROM o.cancelled_at THEN least(o.cancelled_at, n.cancelled_at) END
+                    CASE WHEN n.status = o.status THEN o.status_since
+                        WHEN n.status = 'cancelled' AND o.status <> 'completed' THEN n.completed_at
+                        WHEN n.status = 'completed' AND o.status <> 'cancelled' THEN n.cancelled_at END
                 ) END
             FROM old_rows AS o
             JOIN new_rows AS n ON n.tenant_id = o.tenant_id AND n.id = o.id
@@ -603,7 +605,7 @@ CREATE OR REPLACE TRIGGER late_moved AFTER UPDATE ON platform.tenants
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_moved_tenants();
 
--- History: one row per dossier and day of which there is a snapshot. A condition on the day finds its month's spans, one
+-- History: one row per dossier and day of which there is a snapshot. A condition on the day finds its year's spans, one
 -- on the dossier its own. previous_score is that of the day before, and factors is what happened on the day.
 CREATE OR REPLACE VIEW dossiers.daily_snapshots WITH (security_invoker = true) AS
 SELECT
@@ -618,7 +620,7 @@ SELECT
     s.settings_version
 FROM dossiers.snapshot_spans AS s
 JOIN dossiers.snapshot_days AS d
-    ON d.tenant_id = s.tenant_id AND d.month = s.month AND d.day BETWEEN s.first_day AND s.last_day;
+    ON d.tenant_id = s.tenant_id AND d.year = s.year AND d.day BETWEEN s.first_day AND s.last_day;
 
 -- How the scores of a group went: one row per tenant, grouping (all, region, bloc, classification, type), value and month,
 -- as of the last day of the month of which there is a snapshot.
@@ -631,9 +633,12 @@ SELECT
     count(*) FILTER (WHERE s.band = 'fair') AS fair,
     count(*) FILTER (WHERE s.band = 'poor') AS poor,
     count(*) FILTER (WHERE s.band = 'insufficient_data') AS insufficient_data
-FROM (SELECT d.tenant_id, d.month, max(d.day) AS day FROM dossiers.snapshot_days AS d GROUP BY d.tenant_id, d.month) AS e
+FROM (
+    SELECT d.tenant_id, d.year, max(d.day) AS day FROM dossiers.snapshot_days AS d
+    GROUP BY d.tenant_id, d.year, extract(month FROM d.day)
+) AS e
 JOIN dossiers.snapshot_spans AS s
-    ON s.tenant_id = e.tenant_id AND s.month = e.month AND e.day BETWEEN s.first_day AND s.last_day
+    ON s.tenant_id = e.tenant_id AND s.year = e.year AND e.day BETWEEN s.first_day AND s.last_day
 JOIN raw.dossiers AS r ON r.tenant_id = s.tenant_id AND r.id = s.dossier_id
 CROSS JOIN LATERAL (VALUES
     ('all', 'all'), ('region', r.region), ('bloc', r.bloc), ('classification', r.classification), ('type', r.type)
@@ -644,12 +649,13 @@ GROUP BY e.tenant_id, g.grouping, coalesce(g.value, 'not given'), e.day;
 -- which there is a snapshot.
 CREATE OR REPLACE VIEW dossiers.months_in_band WITH (security_invoker = true) AS
 SELECT s.tenant_id, s.dossier_id, s.band,
-    count(*) FILTER (WHERE e.day BETWEEN s.first_day AND s.last_day) AS months,
-    sum(s.last_day - s.first_day + 1) AS days
+    count(*) FILTER (WHERE d.ends_month) AS months, count(*) AS days
 FROM dossiers.snapshot_spans AS s
 JOIN (
-    SELECT d.tenant_id, d.month, max(d.day) AS day FROM dossiers.snapshot_days AS d GROUP BY d.tenant_id, d.month
-) AS e ON e.tenant_id = s.tenant_id AND e.month = s.month
+    SELECT x.tenant_id, x.year, x.day,
+        x.day = max(x.day) OVER (PARTITION BY x.tenant_id, x.year, extract(month FROM x.day)) AS ends_month
+    FROM dossiers.snapshot_days AS x
+) AS d ON d.tenant_id = s.tenant_id AND d.year = s.year AND d.day BETWEEN s.first_day AND s.last_day
 GROUP BY s.tenant_id, s.dossier_id, s.band;
 
 -- Whose score moved most between the ends of two days, and what happened in between, each kind of factor added up.
@@ -669,7 +675,7 @@ RETURNS TABLE (
             FROM dossiers.snapshot_spans AS s
             CROSS JOIN LATERAL jsonb_to_recordset(s.factors) AS i (factor text, count integer)
             WHERE s.tenant_id = a.tenant_id AND s.dossier_id = a.dossier_id
-                AND s.month BETWEEN date_trunc('month', CAST(from_day AS timestamp)) AND CAST(to_day AS timestamp)
+                AND s.year BETWEEN date_trunc('year', CAST(from_day AS timestamp)) AND CAST(to_day AS timestamp)
                 AND s.first_day > from_day AND s.first_day <= to_day
             GROUP BY i.factor
         ) AS x
