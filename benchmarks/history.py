@@ -158,7 +158,8 @@ def plain_form(database: Database) -> dict[str, Any]:
             "CREATE TABLE dossiers.plain_form (LIKE dossiers.snapshot_spans); "
             "ALTER TABLE dossiers.plain_form ADD PRIMARY KEY (tenant_id, dossier_id, first_day); "
             "INSERT INTO dossiers.plain_form SELECT s.tenant_id, s.dossier_id, s.year, d.day, d.day, "
-            "s.total_engagements_365d, s.recent_engagements_90d, s.latest_engagement_date, s.engagement_frequency_score, "
+            "s.total_engagements_365d, s.recent_engagements_90d, s.latest_engagement_date, "
+            "s.engagement_frequency_score, "
             "s.total_commitments, s.active_commitments, s.overdue_commitments, s.fulfilled_commitments, "
             "s.upcoming_commitments, s.fulfillment_rate, s.recency, s.overall_score, s.band, s.insufficient_reason, "
             "s.previous_score, s.factors, s.settings_version FROM dossiers.snapshot_spans AS s "
@@ -185,7 +186,8 @@ def reading(database: Database) -> dict[str, float]:
     """Return the seconds in the database of reading one dossier's course, and one day; the middle of nine."""
     with database.engine.connect() as connection:
         dossier = connection.exec_driver_sql(
-            "SELECT dossier_id FROM dossiers.snapshot_spans GROUP BY dossier_id ORDER BY count(*) DESC, dossier_id LIMIT 1"
+            "SELECT dossier_id FROM dossiers.snapshot_spans GROUP BY dossier_id ORDER BY count(*) DESC, dossier_id "
+            "LIMIT 1"
         ).scalar_one()
 
         def seconds(condition: str, value: object) -> float:
@@ -250,8 +252,8 @@ def measure_history(database: Database, url: str, dagster_url: str, home: Path) 
     figures |= plain_form(database) | reading(database)
     with database.transaction() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) SELECT tenant_id, gen_random_uuid(), id, "
-            "'2019-06-01' FROM raw.dossiers ORDER BY id LIMIT 1"
+            "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) "
+            "SELECT tenant_id, gen_random_uuid(), id, '2019-06-01' FROM raw.dossiers ORDER BY id LIMIT 1"
         )
     began = time.perf_counter()
     restate_snapshots(database, read_health_config(), now=datetime.now(UTC))

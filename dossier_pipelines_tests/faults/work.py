@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from typing import Final
 
 import dagster as dg
 
+from dossier_pipelines.dossiers import snapshots
+from dossier_pipelines.dossiers.locks import SNAPSHOTS
 from dossier_pipelines.dossiers.ops import detect_overdue_commitments_job
+from dossier_pipelines.dossiers.snapshots import SnapshotResult, restate_snapshots, take_snapshots
 from dossier_pipelines.notifications.channels.email import Email
 from dossier_pipelines.notifications.channels.webhook import Webhook
 from dossier_pipelines.notifications.delivery import DeliveryResult, Lane, Pace, RetryPolicy, deliver_due
 from dossier_pipelines.notifications.recording import DeliveryPolicy
 from dossier_pipelines.shared.database import Database, create_database
 from dossier_pipelines.shared.environment import SmtpSettings
+from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines_tests.faults.history import DOMAIN
 from dossier_pipelines_tests.faults.peers import Addresses
 from dossier_pipelines_tests.faults.steps import Steps
+from dossier_pipelines_tests.histories import DEFAULTS
 from dossier_pipelines_tests.processes import wait_until
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -28,6 +34,8 @@ SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 POLICY: Final = DeliveryPolicy(channels=("in_app", "email", "webhook"), daily_number=2)
 # Being killed is no fault of a message.
 PATIENT: Final = RetryPolicy(attempts=1000)
+DAYS: Final = (date(2023, 7, 1), date(2025, 12, 31))
+NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -98,3 +106,33 @@ def detect_in_process(url: str, last: int | None = None) -> None:
 def try_to_detect_in_process(url: str) -> None:
     """Run the job beside others; return 1 when it gave up."""
     sys.exit(0 if detect(create_database(url)) else 1)
+
+
+def take_days(database: Database) -> SnapshotResult:
+    """Take two years and a half of days, a year in a transaction."""
+    with job_lease(database, SNAPSHOTS.name, holder="a backfill", seconds=SNAPSHOTS.seconds) as lease:
+        return take_snapshots(
+            database, DEFAULTS, first_day=DAYS[0], last_day=DAYS[1], now=NOW, backfill_id="a backfill", lease=lease
+        )
+
+
+def restate_days(database: Database) -> SnapshotResult:
+    """Restate what late records have overtaken."""
+    with job_lease(database, SNAPSHOTS.name, holder="a restating", seconds=SNAPSHOTS.seconds) as lease:
+        return restate_snapshots(database, DEFAULTS, now=NOW, lease=lease)
+
+
+def take_days_in_process(url: str, last: int | None = None) -> None:
+    """Backfill, and end at step ``last``."""
+    one_year_at_a_time()
+    take_days(Steps(last).watch(create_database(url)))
+
+
+def restate_days_in_process(url: str, last: int | None = None) -> None:
+    """Restate, and end at step ``last``."""
+    restate_days(Steps(last).watch(create_database(url)))
+
+
+def one_year_at_a_time() -> None:
+    """Let a small desk have chunks as a large one has them."""
+    snapshots.MOST_DOSSIER_YEARS = 1
