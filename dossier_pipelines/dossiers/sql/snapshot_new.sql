@@ -10,7 +10,7 @@ WITH running AS (
     WINDOW w AS (PARTITION BY s.ordinal ORDER BY s.day)
 ),
 valued AS (
-    SELECT r.*, k.from_day, k.last_day, k.born, f.*, d.day_end, (
+    SELECT r.*, k.timezone, k.from_day, k.last_day, k.born, f.*, d.day_end, (
         r.in_year, r.in_quarter, r.latest, f.frequency, r.total, r.active, r.overdue, r.fulfilled, r.upcoming, f.rate,
         f.recency, f.overall, f.band, f.reason
     ) AS shown
@@ -46,7 +46,9 @@ told AS (
                 ))
                 FROM (
                     SELECT floor(extract(epoch FROM c.day_end - c.latest) / 86400) AS days,
-                        floor(extract(epoch FROM c.day_end - interval '24 hours' - c.latest_before) / 86400) AS days_before
+                        floor(extract(
+                            epoch FROM dossiers.day_end(c.day - 1, c.timezone) - c.latest_before
+                        ) / 86400) AS days_before
                 ) AS n
             )
             ELSE coalesce(c.happened, '[]') END AS factors
