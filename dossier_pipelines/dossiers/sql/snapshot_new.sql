@@ -20,7 +20,10 @@ valued AS (
         ON s.tenant_id = k.tenant_id AND s.version = :version AND s.dossier_type = k.settings_type
     CROSS JOIN LATERAL (SELECT dossiers.day_end(r.day, k.timezone) AS day_end OFFSET '0') AS d
     CROSS JOIN LATERAL dossiers.health(
-        CAST(r.in_year AS bigint), CAST(r.total AS bigint), CAST(r.fulfilled AS bigint), r.latest, d.day_end, s
+        CAST(r.in_year AS bigint), CAST(r.total AS bigint), CAST(r.fulfilled AS bigint), r.latest, d.day_end,
+        s.weight_engagement, s.weight_commitment, s.weight_recency, s.yearly_target, s.min_engagements, s.min_commitments,
+        s.fresh_days, s.recent_days, s.distant_days, s.fresh_points, s.recent_points, s.distant_points, s.silent_points,
+        s.excellent_from, s.good_from, s.fair_from
     ) AS f
     OFFSET '0'
 ),
