@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from dossier_pipelines.dossiers.health_formula import HealthConfig
+from dossier_pipelines.dossiers.health_formula import Health, HealthConfig
 from dossier_pipelines.dossiers.overdue import OverdueScope, detect_in_transaction, detect_overdue
 from dossier_pipelines.dossiers.refresh import refresh_health
 from dossier_pipelines.dossiers.snapshots import SnapshotChunk, SnapshotResult, restate_snapshots, take_snapshots
@@ -26,13 +27,13 @@ from dossier_pipelines_tests.histories import (
     DEFAULTS,
     HOUR,
     MICROSECOND,
+    MINUTE,
     OTHERWISE,
     STATUSES,
     STEPS_IN_DAYS,
     TYPES,
     VARIED,
     ZONES,
-    Health,
     Key,
     Records,
     differences,
@@ -53,7 +54,7 @@ def take(
     return take_snapshots(database, config, first_day=first_day, last_day=last_day or first_day, **{"now": NOW, **more})
 
 
-def restate(database: Database, *, config: HealthConfig = DEFAULTS, **more: Any) -> SnapshotResult:
+def restate(database: Database, *, config: HealthConfig = VARIED, **more: Any) -> SnapshotResult:
     return restate_snapshots(database, config, now=NOW, **more)
 
 
@@ -88,12 +89,13 @@ def days_taken(database: Database, tenant_id: str = "default") -> list[date]:
     return [row.day for row in found]
 
 
-def marks(database: Database) -> set[tuple[uuid.UUID, datetime | None]]:
+def marks(database: Database, tenant_id: str = "default") -> set[tuple[uuid.UUID, datetime | None]]:
     """Whose snapshots have been overtaken, each with the earliest moment; null: all of them."""
     found = rows(
         database,
         "SELECT dossier_id, nullif(min(coalesce(since, '-infinity')), '-infinity') AS since "
-        "FROM dossiers.snapshot_marks GROUP BY dossier_id",
+        "FROM dossiers.snapshot_marks WHERE tenant_id = :tenant_id GROUP BY dossier_id",
+        tenant_id=tenant_id,
     )
     return {(row.dossier_id, row.since) for row in found}
 
@@ -114,23 +116,24 @@ def days_between(first_day: date, last_day: date) -> list[date]:
 
 # Ranges that hold the leap day, a new year and the changes of clocks of every zone, at midnight or not.
 RANGES: Final = (
-    (date(2024, 2, 12), 45),
-    (date(2024, 12, 20), 30),
-    (date(2025, 2, 27), 62),
-    (date(2025, 9, 20), 48),
+    (date(2024, 2, 18), date(2024, 3, 6)),
+    (date(2024, 12, 24), date(2025, 1, 9)),
+    (date(2025, 3, 5), date(2025, 4, 9)),
+    (date(2025, 4, 17), date(2025, 4, 30)),
+    (date(2025, 10, 22), date(2025, 11, 8)),
 )
 
 
 class World:
     """Tenants of every zone, whose records are on and around the edges of a range's days, and change at random."""
 
-    def __init__(self, database: Database, seed: int, *, dossiers: int = 4) -> None:
+    def __init__(self, database: Database, seed: int, *, tenants: int = len(ZONES)) -> None:
         self.database = database
         self.random = Random(f"daily snapshots {seed}")
-        begin, length = RANGES[seed % len(RANGES)]
-        self.first = begin + self.random.randrange(10) * DAY
-        self.last = self.first + (length - self.random.randrange(10)) * DAY
-        self.zones = {zone.replace("/", "-").lower(): zone for zone in ZONES}
+        self.first, self.last = RANGES[seed % len(RANGES)]
+        self.first -= self.random.randrange(4) * DAY
+        self.last += self.random.randrange(4) * DAY
+        self.zones = {zone.replace("/", "-").lower(): zone for zone in self.random.sample(ZONES, tenants)}
         self.log: list[str] = []
         with database.transaction() as connection:
             self.connection = connection
@@ -140,7 +143,7 @@ class World:
                     "INSERT INTO platform.tenants (tenant_id, timezone) VALUES (:tenant_id, :zone)",
                     zone=zone,
                 )
-                for _ in range(dossiers):
+                for _ in range(4):
                     self._open_dossier(tenant_id)
                 for _ in range(12):
                     self._add_engagements(tenant_id)
@@ -355,6 +358,48 @@ _HAPPENINGS: Final = {
 }
 
 
+# --- days -------------------------------------------------------------------------------------------------------
+
+CLOCK_CHANGES: Final = (
+    *((zone, begin) for zone in ZONES for begin in (date(2024, 2, 25), date(2025, 3, 5), date(2025, 10, 20))),
+    # Clocks went back from 0:01 to 23:01: a last hour of the old day came after the first minute of the new one.
+    ("America/St_Johns", date(2010, 10, 20)),
+    ("America/St_Johns", date(2010, 3, 1)),
+    # The 30th of December was left out.
+    ("Pacific/Apia", date(2011, 12, 1)),
+)
+
+
+def begin_of_next(day: date, zone: ZoneInfo) -> datetime:
+    """The first minute that is later than the day by the clock on the wall."""
+    moment = datetime(day.year, day.month, day.day, 8, tzinfo=UTC)
+    while moment.astimezone(zone).date() <= day:
+        moment += HOUR
+    minutes = (moment - number * MINUTE for number in range(120, -1, -1))
+    return next(minute for minute in minutes if minute.astimezone(zone).date() > day)
+
+
+def test_a_day_ends_when_the_next_one_begins_for_the_first_time(database: Database) -> None:
+    for zone, begin in CLOCK_CHANGES:
+        days = days_between(begin, begin + 40 * DAY)
+        ends = [begin_of_next(day, ZoneInfo(zone)) - MICROSECOND for day in days]
+        found = rows(
+            database,
+            "SELECT dossiers.day_end(n.day, :zone) AS ends, dossiers.first_day(n.ends, :zone) AS last_moment, "
+            "dossiers.first_day(n.ends + interval '1 microsecond', :zone) AS first_moment, "
+            "dossiers.first_day(n.ends + interval '30 minutes', :zone) AS soon_after "
+            "FROM unnest(CAST(:days AS date[]), CAST(:ends AS timestamptz[])) AS n (day, ends)",
+            zone=zone,
+            days=days,
+            ends=ends,
+        )
+        assert [row.ends for row in found] == ends, zone
+        first = {end: day for day, end in reversed(list(zip(days, ends, strict=True)))}
+        for day, end, row in zip(days, ends, found, strict=True):
+            after = next((later for later in days if later > day and ends[days.index(later)] > end), day + DAY)
+            assert (row.last_moment, row.first_moment, row.soon_after) == (first[end], after, after), (zone, day)
+
+
 # --- the proof --------------------------------------------------------------------------------------------------
 
 
@@ -403,7 +448,7 @@ def test_every_day_is_what_a_full_refresh_computes_as_of_its_end(database: Datab
 
 def tell_until(database: Database, day: date) -> None:
     """Open tenants anew who only ever received what the present ones had by the end of the day."""
-    until = {"day": day, "suffix": f" until {day}"}
+    suffix = f" until {day}"
     with database.transaction() as connection:
         for sql in (
             "INSERT INTO platform.tenants (tenant_id, timezone, clock_at) "
@@ -418,19 +463,18 @@ def tell_until(database: Database, day: date) -> None:
             "JOIN platform.tenants AS n ON n.tenant_id = e.tenant_id || :suffix "
             "WHERE e.occurred_at <= n.clock_at",
         ):
-            used = {name: value for name, value in until.items() if f":{name}" in sql}
-            connection.execute(sa.text(sql), used)
+            connection.execute(sa.text(sql), {"suffix": suffix} | ({"day": day} if ":day" in sql else {}))
         pasts = _known(connection, day)
         for number in range(max(len(past) for past in pasts.values())):
             step = [(key, *past[number]) for key, past in pasts.items() if number < len(past)]
-            _tell(connection, step, new=number == 0, suffix=until["suffix"])
+            _tell(connection, step, new=number == 0, suffix=suffix)
         # Due dates have no history.
         connection.execute(
             sa.text(
                 "UPDATE raw.commitments AS n SET due_date = c.due_date FROM raw.commitments AS c "
                 "WHERE n.tenant_id = c.tenant_id || :suffix AND n.id = c.id"
             ),
-            {"suffix": until["suffix"]},
+            {"suffix": suffix},
         )
 
 
@@ -494,13 +538,13 @@ def _tell(connection: sa.Connection, step: list[tuple[Known, str, datetime | Non
         )
 
 
-@pytest.mark.parametrize("seed", range(10, 10 + len(RANGES)))
+@pytest.mark.parametrize("seed", range(10, 13))
 def test_every_day_is_what_was_known_by_its_end(database: Database, seed: int) -> None:
     world = World(database, seed)
     world.go_on(8)
     take(database, world.first, world.last, config=VARIED)
     original, before = shown(database), versions(database)
-    for day in world.random.sample(days_between(world.first, world.last), 6):
+    for day in world.random.sample(days_between(world.first, world.last), 5):
         tell_until(database, day)
         take(database, day, config=VARIED)
         fresh = {
@@ -515,7 +559,7 @@ def test_every_day_is_what_was_known_by_its_end(database: Database, seed: int) -
     assert len(original) > 500
 
 
-@pytest.mark.parametrize("seed", range(20, 20 + len(RANGES)))
+@pytest.mark.parametrize("seed", range(20, 24))
 def test_every_difference_to_the_day_before_is_told(database: Database, seed: int) -> None:
     world = World(database, seed)
     world.go_on(8)
@@ -548,7 +592,7 @@ def test_every_difference_to_the_day_before_is_told(database: Database, seed: in
             assert values["fulfilled_commitments"] == before["fulfilled_commitments"]
             assert values["overall_score"] == before["overall_score"]
         moved += bool(difference)
-    assert moved > 50, "the world has become dull"
+    assert moved > 20, "the world has become dull"
 
 
 # --- what happened on a day -------------------------------------------------------------------------------------
@@ -564,10 +608,13 @@ def records(database: Database) -> Records:
     return Records(database, clock_at=NOON + 5 * DAY)
 
 
-def factors(database: Database, day: date = TODAY) -> list[tuple[str, int, str, list[str]]]:
-    """What is said of the only dossier's day."""
-    [found] = [values["factors"] for (_, then), values in shown(database).items() if then == day]
-    return [(one["factor"], one["count"], one["text"], one["records"]) for one in found]
+Told = list[tuple[str, int, str, list[str]]]
+
+
+def factors(database: Database, day: date = TODAY, *, tenant_id: str = "default") -> Told:
+    """What is said of the day of a tenant's only dossier."""
+    its = {then: values for (key, then), values in shown(database).items() if key.tenant_id == tenant_id}
+    return [(one["factor"], one["count"], one["text"], one["records"]) for one in its[day]["factors"]]
 
 
 Story = Callable[[Records, uuid.UUID], list[uuid.UUID]]
@@ -623,36 +670,47 @@ FACTORS: Final[dict[str, tuple[Story, list[tuple[str, int, str]]]]] = {
 }
 
 
-@pytest.mark.parametrize("case", FACTORS)
-def test_a_day_says_what_happened_on_it_and_to_which_records(database: Database, records: Records, case: str) -> None:
-    story, expected = FACTORS[case]
-    dossier = records.dossier(created_at=MADE)
-    # What is there already keeps recency at its best throughout.
-    records.engagement(dossier, NOON - 5 * DAY)
-    ids = [str(one) for one in story(records, dossier)]
+def test_a_day_says_what_happened_on_it_and_to_which_records(database: Database) -> None:
+    expected = {}
+    for case, (story, told) in FACTORS.items():
+        records = Records(database, tenant_id=case, clock_at=NOON + 5 * DAY)
+        dossier = records.dossier(created_at=MADE)
+        # What is there already keeps recency at its best throughout.
+        records.engagement(dossier, NOON - 5 * DAY)
+        ids = [str(one) for one in story(records, dossier)]
+        expected[case] = [(*one, ids) for one in told]
     take(database, TODAY - DAY, TODAY + DAY)
-    assert factors(database) == [(*one, ids) for one in expected]
-    assert factors(database, TODAY + DAY) == []
+    assert {case: factors(database, tenant_id=case) for case in FACTORS} == expected
+    assert {case: factors(database, TODAY + DAY, tenant_id=case) for case in FACTORS} == {case: [] for case in FACTORS}
 
 
-@pytest.mark.parametrize(
-    ("before", "text"),
-    [
-        ([NOON - 31 * DAY], "the latest engagement is 31 days ago, was 30"),
-        ([NOON - 181 * DAY], "the latest engagement is 181 days ago, was 180"),
-        # Also of one that counts in nothing else any more.
-        ([NOON - 400 * DAY, NOON], "the latest engagement is 0 days ago, was 399"),
-        ([NOON], "the first engagement is 0 days ago"),
-    ],
-)
-def test_a_step_of_recency_is_told_with_the_days(
-    database: Database, records: Records, before: list[datetime], text: str
-) -> None:
-    records.engagements(records.dossier(created_at=NOON - 500 * DAY), *before)
+RECENCY: Final = {
+    "the latest engagement is 31 days ago, was 30": [NOON - 31 * DAY],
+    "the latest engagement is 181 days ago, was 180": [NOON - 181 * DAY],
+    # Also of one that counts in nothing else any more.
+    "the latest engagement is 0 days ago, was 399": [NOON - 400 * DAY, NOON],
+    "the first engagement is 0 days ago": [NOON],
+}
+
+
+def test_a_step_of_recency_is_told_with_the_days(database: Database) -> None:
+    for text, occurred in RECENCY.items():
+        records = Records(database, tenant_id=text, clock_at=NOON + 5 * DAY)
+        records.engagements(records.dossier(created_at=NOON - 500 * DAY), *occurred)
     take(database, TODAY)
-    assert ("recency", 1, text, []) in factors(database)
+    for text in RECENCY:
+        assert ("recency", 1, text, []) in factors(database, tenant_id=text)
     take(database, TODAY + DAY)
-    assert factors(database, TODAY + DAY) == []
+    assert [factors(database, TODAY + DAY, tenant_id=text) for text in RECENCY] == [[]] * len(RECENCY)
+
+
+def test_a_step_of_recency_counts_the_hours_that_a_day_has(database: Database) -> None:
+    # The 2nd of November has 25 hours in Havana: when it begins it is not 30 days ago, when it ends it is 31.
+    records = Records(database, timezone="America/Havana", clock_at=datetime(2025, 11, 5, tzinfo=UTC))
+    records.engagement(records.dossier(created_at=MADE), datetime(2025, 10, 3, 4, 30, tzinfo=UTC))
+    day = date(2025, 11, 2)
+    take(database, day - DAY, day)
+    assert factors(database, day) == [("recency", 1, "the latest engagement is 31 days ago, was 29", [])]
 
 
 def test_of_many_records_twenty_are_named(database: Database, records: Records) -> None:
@@ -729,7 +787,7 @@ def test_a_range_taken_day_by_day_is_the_same_as_taken_at_once(database: Databas
     assert len(at_once) > 150
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_range_taken_in_any_pieces_in_any_order_is_the_same_as_taken_at_once(
     database: Database, world: World, seed: int
 ) -> None:
@@ -810,17 +868,17 @@ def taken_anew(database: Database, *ranges: tuple[date, date]) -> list[str]:
     return stored(database)
 
 
-@pytest.mark.parametrize("seed", range(30, 30 + len(RANGES)))
+@pytest.mark.parametrize("seed", range(30, 33))
 def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(database: Database, seed: int) -> None:
-    world = World(database, seed)
+    world = World(database, seed, tenants=4)
     third = (world.last - world.first).days // 3
     # The days between are never taken.
     ranges = ((world.first, world.first + third * DAY), (world.last - third * DAY, world.last))
     for begin, end in ranges:
         take(database, begin, end, config=VARIED)
-    for number in range(12):
+    for number in range(6):
         before = len(world.log)
-        if number == 6:
+        if number == 3:
             table = world.random.choice(("engagements", "commitments"))
             with database.transaction() as connection:
                 connection.execute(sa.text(f"TRUNCATE raw.{table}"))
@@ -828,7 +886,7 @@ def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(databa
                 with database.transaction() as world.connection:
                     for tenant_id in world.zones:
                         getattr(world, f"_add_{table}")(tenant_id)
-        world.go_on(world.random.choice((1, 1, 1, 2, 6)))
+        world.go_on(world.random.choice((1, 1, 2, 6)))
         assert scalar(database, "SELECT count(*) FROM dossiers.snapshot_marks") > 0
         restate(database, config=VARIED)
         restated = stored(database)
@@ -837,7 +895,7 @@ def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(databa
 
 
 class Late:
-    """Two dossiers whose days were taken, each with an engagement and a few commitments, one since always."""
+    """Two dossiers whose days are taken; one has an engagement and a few commitments, two of them since always."""
 
     def __init__(self, records: Records) -> None:
         self.records = records
@@ -846,15 +904,29 @@ class Late:
         self.open = records.commitment(self.one, created_at=NOON - 7 * DAY, due_date=TODAY - 3 * DAY)
         self.done = records.commitment(self.one, "completed", created_at=MADE, completed_at=NOON - 6 * DAY)
         self.always = records.commitment(self.one)
+        self.always_done = records.commitment(self.one, "completed")
 
 
 @pytest.fixture
 def late(database: Database, records: Records) -> Late:
     late = Late(records)
-    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
-    take(database, TODAY - 4 * DAY, TODAY)
+    take_both(database)
     assert marks(database) == set()
     return late
+
+
+def take_both(database: Database) -> None:
+    """Take the days of two ranges; of those between there is no snapshot."""
+    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY, config=VARIED)
+    take(database, TODAY - 4 * DAY, TODAY, config=VARIED)
+
+
+def require_as_if_taken_now(database: Database) -> None:
+    """What is stored of both ranges is what it would be if they were taken for the first time now."""
+    is_ = stored(database)
+    forget_snapshots(database)
+    take_both(database)
+    assert is_ == stored(database)
 
 
 # What comes late, and since how many days before noon which dossiers are marked; None: all days.
@@ -895,6 +967,10 @@ COMES_LATE: Final[dict[str, tuple[Callable[[Late], object], dict[str, float | No
         lambda x: x.records.change("commitments", x.done, completed_at=NOON - 9 * DAY),
         {"one": 9},
     ),
+    "when a completion was that had no date": (
+        lambda x: x.records.change("commitments", x.always_done, completed_at=NOON - 2 * DAY),
+        {"one": None},
+    ),
     "two changes at once": (
         lambda x: x.records.change(
             "commitments", x.open, status="cancelled", completed_at=NOON - 3 * DAY, cancelled_at=NOON - 2 * DAY
@@ -923,7 +999,9 @@ COMES_LATE: Final[dict[str, tuple[Callable[[Late], object], dict[str, float | No
     ),
     "a commitment that never was": (lambda x: x.records.remove("commitments", x.open), {"one": 7}),
     "a mark of overdue detection": (
-        lambda x: detect_overdue(x.records.database, OverdueScope(as_of=NOON - DAY), now=NOW, run_id="late"),
+        lambda x: detect_overdue(
+            x.records.database, OverdueScope(as_of=NOON - DAY, tenant_id=x.records.tenant_id), now=NOW, run_id="late"
+        ),
         {"one": 1},
     ),
     "the type": (lambda x: x.records.change("dossiers", x.one, type="organization"), {"one": None}),
@@ -935,24 +1013,25 @@ COMES_LATE: Final[dict[str, tuple[Callable[[Late], object], dict[str, float | No
 }
 
 
-@pytest.mark.parametrize("case", COMES_LATE)
-def test_what_comes_late_marks_its_dossier_and_is_restated(database: Database, late: Late, case: str) -> None:
-    happens, expected = COMES_LATE[case]
-    before = days_taken(database)
-    happens(late)
-    assert marks(database) == {
-        (getattr(late, name), None if days is None else NOON - days * DAY) for name, days in expected.items()
-    }
-    result = restate(database)
-    assert result.written > 0
-    assert marks(database) == set()
-    restated = stored(database)
+def test_what_comes_late_marks_its_dossiers_and_is_restated(database: Database) -> None:
+    tenants = {case: Late(Records(database, tenant_id=case, clock_at=NOON + 5 * DAY)) for case in COMES_LATE}
+    take_both(database)
+    before, days = stored(database), {case: days_taken(database, case) for case in COMES_LATE}
+    marked, expected = {}, {}
+    for case, (happens, since) in COMES_LATE.items():
+        happens(tenants[case])
+        marked[case] = marks(database, case)
+        expected[case] = {
+            (getattr(tenants[case], name), None if days is None else NOON - days * DAY) for name, days in since.items()
+        }
+    assert marked == expected
+    restate(database)
+    assert scalar(database, "SELECT count(*) FROM dossiers.snapshot_marks") == 0
+    differing = set(before) ^ set(stored(database))
+    assert [case for case in COMES_LATE if not any(row.startswith(f'("{case}",') for row in differing)] == []
     # The days between were never taken, and still are not.
-    assert days_taken(database) == before
-    forget_snapshots(database)
-    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
-    take(database, TODAY - 4 * DAY, TODAY)
-    assert stored(database) == restated
+    assert {case: days_taken(database, case) for case in COMES_LATE} == days
+    require_as_if_taken_now(database)
 
 
 def test_a_dossier_that_is_opened_late_is_marked_and_restated(database: Database, late: Late) -> None:
@@ -971,22 +1050,23 @@ def test_a_dossier_that_is_opened_late_is_marked_and_restated(database: Database
 def test_another_time_zone_restates_every_dossier_of_the_tenant(database: Database, late: Late) -> None:
     other = Records(database, tenant_id="other", clock_at=NOON)
     other.engagement(other.dossier(), NOON - 20 * DAY)
-    take(database, TODAY, tenant_id="other")
+    take(database, TODAY, config=VARIED, tenant_id="other")
+    untouched = [row for row in versions(database) if "(other," in row]
     # An evening in Riyadh is a morning in Kiritimati.
     late.records.engagement(late.one, datetime(2025, 6, 8, 20, tzinfo=UTC))
     restate(database)
+    before = stored(database)
     with database.transaction() as connection:
         connection.execute(
             sa.text("UPDATE platform.tenants SET timezone = 'Pacific/Kiritimati' WHERE tenant_id = 'default'")
         )
     assert marks(database) == {(late.one, None), (late.other, None)}
-    assert restate(database).written > 0
-    restated = stored(database)
-    forget_snapshots(database)
-    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY, tenant_id="default")
-    take(database, TODAY - 4 * DAY, TODAY, tenant_id="default")
-    take(database, TODAY, tenant_id="other")
-    assert stored(database) == restated
+    restate(database)
+    assert stored(database) != before
+    assert [row for row in versions(database) if "(other," in row] == untouched
+    with database.transaction() as connection:
+        connection.execute(sa.text("DELETE FROM raw.dossiers WHERE tenant_id = 'other'"))
+    require_as_if_taken_now(database)
 
 
 NO_SNAPSHOT_CHANGES: Final[dict[str, Callable[[Late], object]]] = {
@@ -1009,11 +1089,11 @@ NO_SNAPSHOT_CHANGES: Final[dict[str, Callable[[Late], object]]] = {
 }
 
 
-@pytest.mark.parametrize("case", NO_SNAPSHOT_CHANGES)
-def test_what_changes_no_snapshot_leaves_no_mark(database: Database, late: Late, case: str) -> None:
-    NO_SNAPSHOT_CHANGES[case](late)
-    assert marks(database) == set()
+def test_what_changes_no_snapshot_leaves_no_mark(database: Database, late: Late) -> None:
     before = versions(database)
+    for case, happens in NO_SNAPSHOT_CHANGES.items():
+        happens(late)
+        assert marks(database) == set(), case
     assert restate(database) == SnapshotResult(days=0, written=0, skipped=0)
     assert versions(database) == before
 
@@ -1045,11 +1125,7 @@ def test_a_mark_that_is_made_while_others_are_restated_stays_for_the_next_time(d
     assert marks(database) == {(late.other, NOON - 2 * DAY)}
     restate(database)
     assert marks(database) == set()
-    restated = stored(database)
-    forget_snapshots(database)
-    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
-    take(database, TODAY - 4 * DAY, TODAY)
-    assert stored(database) == restated
+    require_as_if_taken_now(database)
 
 
 class Died(Exception):
@@ -1068,11 +1144,7 @@ def test_a_restating_that_died_is_done_again(database: Database, late: Late) -> 
     assert marks(database) == {(late.one, NOON - 8 * DAY), (late.other, NOON - 2 * DAY)}
     restate(database)
     assert marks(database) == set()
-    restated = stored(database)
-    forget_snapshots(database)
-    take(database, TODAY - 9 * DAY, TODAY - 7 * DAY)
-    take(database, TODAY - 4 * DAY, TODAY)
-    assert stored(database) == restated
+    require_as_if_taken_now(database)
 
 
 # --- several tenants --------------------------------------------------------------------------------------------
@@ -1106,7 +1178,7 @@ def test_one_tenants_days_leave_the_others_untouched(database: Database, world: 
     before = [row for row in versions(database) if f"({one}," not in row]
     take(database, world.first, world.last, config=OTHERWISE, tenant_id=one)
     assert [row for row in versions(database) if f"({one}," not in row] == before
-    assert len(before) > 100
+    assert len(before) > 40
     assert days_taken(database, one)[-1] == world.last
     assert days_taken(database, other)[-1] == world.last - 10 * DAY
     kept = rows(
@@ -1125,39 +1197,38 @@ def written(database: Database) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("first_day", "last_day", "message"),
-    [
-        (TODAY, TODAY - DAY, "The range ends on 2025-06-09, before it starts, on 2025-06-10."),
-        (TODAY, TODAY + 9 * DAY, "2025-06-19 is in the future: the tenants' clocks have come to 2025-06-15."),
-        (TODAY - 30 * DAY, TODAY, "2025-05-11 lies before the first record: the first record is of 2025-05-31; start"),
-        (TODAY - 11 * DAY, TODAY, "2025-05-30 lies before the first record: the first record is of 2025-05-31; start"),
-    ],
+REFUSED: Final = (
+    (TODAY, TODAY - DAY, "The range ends on 2025-06-09, before it starts, on 2025-06-10."),
+    (TODAY, TODAY + 9 * DAY, "2025-06-19 is in the future: the tenants' clocks have come to 2025-06-15."),
+    (TODAY - 30 * DAY, TODAY, "2025-05-11 lies before the first record: the first record is of 2025-05-31; start"),
+    (TODAY - 11 * DAY, TODAY, "2025-05-30 lies before the first record: the first record is of 2025-05-31; start"),
 )
-def test_a_range_that_cannot_be_is_refused_and_nothing_written(
-    database: Database, records: Records, first_day: date, last_day: date, message: str
-) -> None:
+
+
+def test_a_range_that_cannot_be_is_refused_and_nothing_written(database: Database, records: Records) -> None:
     records.dossier(created_at=NOON - 9 * DAY)
     # An hour before midnight in UTC, two hours after it in Riyadh.
     records.engagement(records.dossier(created_at=NOON), datetime(2025, 5, 30, 23, tzinfo=UTC))
-    with pytest.raises(UserError, match=re.escape(message)) as refused:
-        take(database, first_day, last_day, backfill_id="a backfill")
-    assert "othing was written" in str(refused.value)
-    assert written(database) == [0, 0, 0, 0, 0]
+    for first_day, last_day, message in REFUSED:
+        with pytest.raises(UserError, match=re.escape(message)) as refused:
+            take(database, first_day, last_day, backfill_id="a backfill")
+        assert "othing was written" in str(refused.value)
+        assert written(database) == [0, 0, 0, 0, 0]
     take(database, TODAY - 10 * DAY, TODAY + 5 * DAY, backfill_id="a backfill")
 
 
-@pytest.mark.parametrize("kind", ["dossier", "commitment", "engagement"])
-def test_any_kind_of_record_can_be_the_first(database: Database, records: Records, kind: str) -> None:
-    dossier = records.dossier(created_at=MADE if kind == "dossier" else NOON)
-    if kind == "commitment":
-        records.commitment(dossier, created_at=MADE)
-    elif kind == "engagement":
-        records.engagement(dossier, MADE)
-    with pytest.raises(UserError, match=f"the first record is of {MADE.date()}"):
-        take(database, MADE.date() - DAY)
-    take(database, MADE.date())
-    assert days_taken(database) == [MADE.date()]
+def test_any_kind_of_record_can_be_the_first(database: Database) -> None:
+    for kind in ("dossier", "commitment", "engagement"):
+        records = Records(database, tenant_id=kind, clock_at=NOON)
+        dossier = records.dossier(created_at=MADE if kind == "dossier" else NOON)
+        if kind == "commitment":
+            records.commitment(dossier, created_at=MADE)
+        elif kind == "engagement":
+            records.engagement(dossier, MADE)
+        with pytest.raises(UserError, match=f"the first record is of {MADE.date()}"):
+            take(database, MADE.date() - DAY, tenant_id=kind)
+        take(database, MADE.date(), tenant_id=kind)
+        assert days_taken(database, kind) == [MADE.date()]
 
 
 def test_without_a_tenant_or_a_record_there_is_nothing_to_take(database: Database) -> None:
@@ -1184,43 +1255,95 @@ def test_another_tenants_records_and_clock_do_not_make_a_range_possible(database
 # --- a backfill that dies ---------------------------------------------------------------------------------------
 
 
-def test_a_backfill_that_died_goes_on_where_it_stopped(database: Database, records: Records) -> None:
-    first = date(2022, 11, 5)
-    records.engagement(records.dossier(), NOON - 948 * DAY)
+# So many dossiers that every year is a chunk of its own.
+MANY: Final = 1_300
+FIRST: Final = date(2022, 11, 5)
+CHUNKS: Final = [
+    (FIRST, date(2022, 12, 31)),
+    (date(2023, 1, 1), date(2023, 12, 31)),
+    (date(2024, 1, 1), date(2024, 12, 31)),
+    (date(2025, 1, 1), TODAY),
+]
+
+
+@pytest.fixture
+def long_past(database: Database, records: Records) -> None:
+    """Many dossiers that are not used, and three that are."""
     random = Random("a backfill")
+    with database.transaction() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO raw.dossiers (tenant_id, id, name) "
+                "SELECT 'default', CAST(md5(CAST(n AS text)) AS uuid), 'A' FROM generate_series(1, :many) AS g (n)"
+            ),
+            {"many": MANY},
+        )
+    records.engagement(records.dossier(), NOON - 948 * DAY)
     for _ in range(3):
         dossier = records.dossier(created_at=NOON - random.randrange(400, 900) * DAY)
         records.engagements(dossier, *[NOON - random.randrange(-4, 940) * DAY for _ in range(25)])
         records.commitment(dossier, "completed", created_at=MADE, completed_at=NOON)
-    done: list[SnapshotChunk] = []
 
-    def report(chunk: SnapshotChunk) -> None:
-        done.append(chunk)
-        if len(done) == 2:
-            raise Died
 
-    with pytest.raises(Died):
-        take(database, first, TODAY, backfill_id="a backfill", report=report)
-    assert [(chunk.first_day, chunk.last_day) for chunk in done] == [
-        (first, date(2022, 12, 31)),
-        (date(2023, 1, 1), date(2023, 12, 31)),
-    ]
+@contextmanager
+def failing_in(database: Database, year: int) -> Iterator[None]:
+    """The database refuses what is of a year."""
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'the disk is full'; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON dossiers.snapshot_spans FOR EACH ROW "
+            f"WHEN (extract(year FROM new.first_day) = {year}) EXECUTE FUNCTION public.refuse()"
+        )
+    yield
+    with database.transaction() as connection:
+        connection.exec_driver_sql("DROP TRIGGER refuse ON dossiers.snapshot_spans")
+
+
+def chunks_done(database: Database, backfill_id: str) -> list[tuple[date, date]]:
+    found = rows(
+        database,
+        "SELECT first_day, last_day FROM dossiers.snapshot_chunks WHERE backfill_id = :id ORDER BY first_day",
+        id=backfill_id,
+    )
+    return [(row.first_day, row.last_day) for row in found]
+
+
+@pytest.mark.usefixtures("long_past")
+@pytest.mark.parametrize("fails", ["the database", "the run"])
+def test_a_backfill_that_died_goes_on_where_it_stopped(database: Database, fails: str) -> None:
+    reported: list[SnapshotChunk] = []
+
+    def die(chunk: SnapshotChunk) -> None:
+        reported.append(chunk)
+        raise Died
+
+    if fails == "the database":
+        with failing_in(database, 2024), pytest.raises(sa.exc.DatabaseError, match="the disk is full"):
+            take(database, FIRST, TODAY, backfill_id="a backfill", report=reported.append)
+        assert [(chunk.first_day, chunk.last_day) for chunk in reported] == CHUNKS[:2]
+        assert CHUNKS[2] not in chunks_done(database, "a backfill")
+        assert not [day for day in days_taken(database) if day.year == 2024]
+    else:
+        with pytest.raises(Died):
+            take(database, FIRST, TODAY, backfill_id="a backfill", report=die)
+    # What was reported is done; what was under way meanwhile may be.
+    done = chunks_done(database, "a backfill")
+    assert [(chunk.first_day, chunk.last_day) for chunk in reported] == done[: len(reported)]
     halfway = versions(database)
-    done = []
-    result = take(database, first, TODAY, backfill_id="a backfill", report=done.append)
-    assert [(chunk.first_day, chunk.last_day) for chunk in done] == [
-        (date(2024, 1, 1), date(2024, 12, 31)),
-        (date(2025, 1, 1), TODAY),
-    ]
-    assert (result.skipped, result.written) == (2, sum(chunk.written for chunk in done))
+    reported.clear()
+    result = take(database, FIRST, TODAY, backfill_id="a backfill", report=reported.append)
+    assert [(chunk.first_day, chunk.last_day) for chunk in reported] == [one for one in CHUNKS if one not in done]
+    assert (result.skipped, result.written) == (len(done), sum(chunk.written for chunk in reported))
     assert set(halfway) <= set(versions(database))
-    assert take(database, first, TODAY, backfill_id="a backfill").skipped == 4
+    assert chunks_done(database, "a backfill") == CHUNKS
     resumed, days = stored(database), days_taken(database)
-    # Another one does all of it, and finds nothing to do.
-    done = []
-    assert take(database, first, TODAY, backfill_id="another", report=done.append).written == 0
-    assert len(done) == 4
+    # Another one does all of it, and finds nothing to change.
+    other = take(database, FIRST, TODAY, backfill_id="another")
+    assert (other.skipped, other.written) == (0, 0)
     forget_snapshots(database)
-    take(database, first, TODAY)
+    take(database, FIRST, TODAY)
     assert (stored(database), days_taken(database)) == (resumed, days)
-    assert scalar(database, "SELECT count(*) FROM dossiers.snapshot_chunks") == 0
+    assert chunks_done(database, "a backfill") == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -67,6 +67,12 @@ def history(database: Database, commitment: uuid.UUID, tenant_id: str = "default
     return histories(database).get((tenant_id, commitment), [])
 
 
+def told(database: Database, ids: dict[str, uuid.UUID]) -> dict[str, list[Entry]]:
+    """The histories of several cases' commitments."""
+    found = histories(database)
+    return {case: found["default", commitment] for case, commitment in ids.items()}
+
+
 def require_consistent(database: Database) -> None:
     """Every commitment has a history that begins when it was made and ends with what it is."""
     broken = rows(
@@ -96,7 +102,28 @@ def untouched(database: Database) -> list[str]:
 
 
 def detect(database: Database, **scope: Any) -> int:
-    return detect_overdue(database, OverdueScope(**scope), now=CLOCK, run_id=str(scope))["overdueCount"]
+    """How many are found late."""
+    found = detect_overdue(database, OverdueScope(**scope), now=CLOCK, run_id=str(scope))
+    return len(found["commitments"])
+
+
+# As a load merges: what is new is inserted, what is known is replaced, in one statement.
+_COLUMNS: Final = {
+    "id": "uuid",
+    "dossier_id": "uuid",
+    "status": "text",
+    "due_date": "date",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "completed_at": "timestamptz",
+    "cancelled_at": "timestamptz",
+}
+WRITE: Final = sa.text(
+    f"INSERT INTO raw.commitments (tenant_id, {', '.join(_COLUMNS)}) SELECT :tenant_id, n.* FROM unnest("
+    + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
+    + ") AS n ON CONFLICT (tenant_id, id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "id")
+)
 
 
 # --- what a new commitment tells --------------------------------------------------------------------------------
@@ -161,40 +188,47 @@ TOLD: Final[dict[str, tuple[dict[str, Any], list[Entry]]]] = {
 }
 
 
-@pytest.mark.parametrize("case", TOLD)
-def test_a_new_commitment_is_told_by_its_own_dates(
-    database: Database, records: Records, dossier: uuid.UUID, case: str
-) -> None:
-    values, expected = TOLD[case]
-    commitment = records.commitment(dossier, **values)
-    assert history(database, commitment) == expected
+def test_a_new_commitment_is_told_by_its_own_dates(database: Database, records: Records, dossier: uuid.UUID) -> None:
+    ids = {case: records.commitment(dossier, **values) for case, (values, _) in TOLD.items()}
+    assert told(database, ids) == {case: expected for case, (_, expected) in TOLD.items()}
     require_consistent(database)
 
 
-@pytest.mark.parametrize(
-    ("zone", "due", "since"),
-    [
-        ("Asia/Riyadh", date(2025, 6, 1), "2025-06-01T21:00:00Z"),
-        ("America/New_York", date(2025, 3, 9), "2025-03-10T04:00:00Z"),
-        ("Asia/Riyadh", date(2024, 2, 28), "2024-02-28T21:00:00Z"),
-        # Midnight does not exist: clocks go from 24:00 to 1:00.
-        ("Africa/Cairo", date(2025, 4, 24), "2025-04-24T22:00:00Z"),
-        # Midnight comes twice: clocks go back from 1:00 to 0:00.
-        ("America/Havana", date(2025, 11, 1), "2025-11-02T04:00:00Z"),
-        # Clocks go from midnight back to 23:00.
-        ("America/Nuuk", date(2025, 10, 25), "2025-10-26T02:00:00Z"),
-    ],
-)
-def test_a_commitment_that_arrives_overdue_was_so_from_the_day_after_it_was_due(
-    database: Database, zone: str, due: date, since: str
+def test_commitments_that_come_in_one_statement_are_told_one_by_one(
+    database: Database, records: Records, dossier: uuid.UUID
 ) -> None:
-    records = Records(database, timezone=zone, clock_at=CLOCK)
+    ids = {case: uuid.uuid5(dossier, case) for case in TOLD}
+    missing: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    every = [{**missing, **values, "id": ids[case], "dossier_id": dossier} for case, (values, _) in TOLD.items()]
+    with database.transaction() as connection:
+        connection.execute(WRITE, {"tenant_id": "default", **{name: [one[name] for one in every] for name in _COLUMNS}})
+    assert told(database, ids) == {case: expected for case, (_, expected) in TOLD.items()}
+    require_consistent(database)
+
+
+# Days after which a commitment is overdue, and when they are over.
+ENDS_OF_DAYS: Final = (
+    ("Asia/Riyadh", date(2025, 6, 1), "2025-06-01T21:00:00Z"),
+    ("America/New_York", date(2025, 3, 9), "2025-03-10T04:00:00Z"),
+    ("Pacific/Kiritimati", date(2024, 2, 28), "2024-02-28T10:00:00Z"),
+    # Midnight does not exist: clocks go from 24:00 to 1:00.
+    ("Africa/Cairo", date(2025, 4, 24), "2025-04-24T22:00:00Z"),
+    # Midnight comes twice: clocks go back from 1:00 to 0:00.
+    ("America/Havana", date(2025, 11, 1), "2025-11-02T04:00:00Z"),
+    # Clocks go from midnight back to 23:00.
+    ("America/Nuuk", date(2025, 10, 25), "2025-10-26T02:00:00Z"),
+)
+
+
+def test_a_commitment_that_arrives_overdue_was_so_from_the_day_after_it_was_due(database: Database) -> None:
     made = datetime(2024, 1, 1, tzinfo=UTC)
-    commitment = records.commitment(records.dossier(), "overdue", created_at=made, due_date=due)
-    assert history(database, commitment) == [
-        Entry("pending", made),
-        Entry("overdue", datetime.fromisoformat(since)),
-    ]
+    for zone, due, since in ENDS_OF_DAYS:
+        records = Records(database, tenant_id=zone, timezone=zone, clock_at=CLOCK)
+        commitment = records.commitment(records.dossier(), "overdue", created_at=made, due_date=due)
+        assert history(database, commitment, zone) == [
+            Entry("pending", made),
+            Entry("overdue", datetime.fromisoformat(since)),
+        ], zone
     require_consistent(database)
 
 
@@ -220,14 +254,15 @@ CHANGES: Final[dict[str, tuple[dict[str, Any], datetime]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CHANGES)
 def test_a_changed_status_holds_from_what_the_source_says_or_else_from_now_on(
-    database: Database, records: Records, dossier: uuid.UUID, case: str
+    database: Database, records: Records, dossier: uuid.UUID
 ) -> None:
-    values, since = CHANGES[case]
-    commitment = records.commitment(dossier, created_at=MADE, updated_at=EARLIER - DAY)
-    records.change("commitments", commitment, **values)
-    assert history(database, commitment) == [Entry("pending", MADE), Entry(values["status"], since)]
+    ids = {case: records.commitment(dossier, created_at=MADE, updated_at=EARLIER - DAY) for case in CHANGES}
+    for case, (values, _) in CHANGES.items():
+        records.change("commitments", ids[case], **values)
+    assert told(database, ids) == {
+        case: [Entry("pending", MADE), Entry(values["status"], since)] for case, (values, since) in CHANGES.items()
+    }
     require_consistent(database)
 
 
@@ -285,14 +320,14 @@ def test_a_change_that_is_none_adds_nothing(database: Database, records: Records
 
 
 def test_every_tenant_learns_by_its_own_clock(database: Database) -> None:
-    told = []
+    learnt = []
     for number, clock_at in enumerate((CLOCK, CLOCK - 3 * DAY)):
         tenant = Records(database, tenant_id=f"tenant-{number}", clock_at=clock_at)
         # Both have the same id.
         commitment = tenant.commitment(tenant.dossier(), created_at=MADE)
         tenant.change("commitments", commitment, status="in_progress")
-        told.append(history(database, commitment, tenant.tenant_id)[1:])
-    assert told == [[Entry("in_progress", CLOCK)], [Entry("in_progress", CLOCK - 3 * DAY)]]
+        learnt.append(history(database, commitment, tenant.tenant_id)[1:])
+    assert learnt == [[Entry("in_progress", CLOCK)], [Entry("in_progress", CLOCK - 3 * DAY)]]
     require_consistent(database)
 
 
@@ -334,16 +369,18 @@ def test_a_completion_that_is_reported_late_outdoes_the_mark_made_meanwhile(
         Entry("completed", EARLIER),
     ]
     require_consistent(database)
-    for moment, fulfilled, overdue in (
-        (EARLIER - MICROSECOND, 0, 1),
-        (EARLIER, 1, 0),
-        (LATER - MICROSECOND, 1, 0),
-        (LATER, 1, 0),
-        (CLOCK, 1, 0),
-    ):
+    require_counts(database, {EARLIER - MICROSECOND: (0, 1), EARLIER: (1, 0), LATER: (1, 0), CLOCK: (1, 0)})
+    # Nor does the mark come up again when there is something newer.
+    records.change("commitments", commitment, status="pending", updated_at=CLOCK, due_date=CLOCK.date())
+    require_counts(database, {EARLIER - MICROSECOND: (0, 0), EARLIER: (1, 0), LATER: (1, 0), CLOCK: (0, 0)})
+
+
+def require_counts(database: Database, expected: dict[datetime, tuple[int, int]]) -> None:
+    """As of moments, so many commitments are fulfilled and overdue."""
+    for moment, counts in expected.items():
         refresh_health(database, DEFAULTS, now=CLOCK, as_of=moment, full=True)
         [health] = stored_health(database).values()
-        assert (health.fulfilled_commitments, health.overdue_commitments) == (fulfilled, overdue), moment
+        assert (health.fulfilled_commitments, health.overdue_commitments) == counts, moment
         assert differences(stored_health(database), reference_health(database, as_of=moment)) == {}
 
 
@@ -385,38 +422,23 @@ def test_dates_that_follow_tell_the_past_of_a_commitment_that_had_none(
     require_consistent(database)
 
 
-@pytest.mark.parametrize(
-    ("values", "created_at", "expected"),
-    [
-        ({"status": "pending"}, LATER, [Entry("pending", LATER)]),
-        ({"status": "pending"}, None, [Entry("pending", None)]),
-        ({"status": "completed"}, EARLIER, [Entry("completed", EARLIER)]),
-        (
-            {"status": "completed", "completed_at": LATER},
-            EARLIER,
-            [Entry("pending", EARLIER), Entry("completed", LATER)],
-        ),
-        ({"status": "completed", "completed_at": LATER}, None, [Entry("pending", None), Entry("completed", LATER)]),
-        # It was completed when it was made, at the earliest.
-        (
-            {"status": "completed", "completed_at": EARLIER},
-            LATER,
-            [Entry("pending", LATER), Entry("completed", LATER)],
-        ),
-    ],
+REMADE: Final[tuple[tuple[dict[str, Any], datetime | None, list[Entry]], ...]] = (
+    ({"status": "pending"}, LATER, [Entry("pending", LATER)]),
+    ({"status": "pending"}, None, [Entry("pending", None)]),
+    ({"status": "completed"}, EARLIER, [Entry("completed", EARLIER)]),
+    ({"status": "completed", "completed_at": LATER}, EARLIER, [Entry("pending", EARLIER), Entry("completed", LATER)]),
+    ({"status": "completed", "completed_at": LATER}, None, [Entry("pending", None), Entry("completed", LATER)]),
+    # It was completed when it was made, at the earliest.
+    ({"status": "completed", "completed_at": EARLIER}, LATER, [Entry("pending", LATER), Entry("completed", LATER)]),
 )
-def test_when_it_was_made_is_corrected_too(
-    database: Database,
-    records: Records,
-    dossier: uuid.UUID,
-    values: dict[str, Any],
-    created_at: datetime | None,
-    expected: list[Entry],
-) -> None:
-    commitment = records.commitment(dossier, created_at=MADE, **values)
-    records.change("commitments", commitment, created_at=created_at)
-    assert history(database, commitment) == expected
-    require_consistent(database)
+
+
+def test_when_it_was_made_is_corrected_too(database: Database, records: Records, dossier: uuid.UUID) -> None:
+    for values, created_at, expected in REMADE:
+        commitment = records.commitment(dossier, created_at=MADE, **values)
+        records.change("commitments", commitment, created_at=created_at)
+        assert history(database, commitment) == expected, (values, created_at)
+        require_consistent(database)
 
 
 def test_when_it_was_made_is_corrected_together_with_a_change(
@@ -560,23 +582,6 @@ SEQUENCES: Final = 200
 STATEMENTS_EACH: Final = 14
 END_OF: Final = {"completed": "completed_at", "cancelled": "cancelled_at"}
 OTHER_END: Final = {"completed": "cancelled", "cancelled": "completed"}
-
-_COLUMNS: Final = {
-    "id": "uuid",
-    "dossier_id": "uuid",
-    "status": "text",
-    "due_date": "date",
-    "created_at": "timestamptz",
-    "updated_at": "timestamptz",
-    "completed_at": "timestamptz",
-    "cancelled_at": "timestamptz",
-}
-WRITE: Final = sa.text(
-    f"INSERT INTO raw.commitments (tenant_id, {', '.join(_COLUMNS)}) SELECT :tenant_id, n.* FROM unnest("
-    + ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())
-    + ") AS n ON CONFLICT (tenant_id, id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "id")
-)
 
 
 def latest(moments: Iterable[datetime | None]) -> datetime | None:
