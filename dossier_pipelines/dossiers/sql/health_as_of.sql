@@ -26,41 +26,42 @@ WITH engagement AS (
     GROUP BY k.ordinal
 ),
 commitment AS (
-    SELECT k.ordinal,
+    SELECT s.ordinal,
         count(*) FILTER (WHERE s.status <> 'cancelled') AS total,
         count(*) FILTER (WHERE s.status IN ('pending', 'in_progress')) AS active,
-        count(*) FILTER (WHERE s.status IN ('pending', 'in_progress', 'overdue') AND c.due_date < k.today) AS overdue,
+        count(*) FILTER (WHERE s.status IN ('pending', 'in_progress', 'overdue') AND s.due_date < s.today) AS overdue,
         count(*) FILTER (WHERE s.status = 'completed') AS fulfilled,
         count(*) FILTER (
-            WHERE s.status IN ('pending', 'in_progress', 'overdue') AND c.due_date BETWEEN k.today AND k.today + 30
+            WHERE s.status IN ('pending', 'in_progress', 'overdue') AND s.due_date BETWEEN s.today AND s.today + 30
         ) AS upcoming,
         least(
-            min(k.midnight) FILTER (
-                WHERE s.status IN ('pending', 'in_progress', 'overdue') AND c.due_date IN (k.today, k.today + 31)
+            min(s.midnight) FILTER (
+                WHERE s.status IN ('pending', 'in_progress', 'overdue') AND s.due_date IN (s.today, s.today + 31)
             ),
             min(s.changes_at)
         ) AS changes_at
-    FROM refresh_keys AS k
-    JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
-    CROSS JOIN LATERAL (
-        -- What it is at the moment, null before it begins to exist, and when that changes next. Its history is only read
-        -- for a moment before the present status.
-        SELECT
-            CASE WHEN c.created_at > k.as_of THEN NULL
-                WHEN coalesce(c.status_since <= k.as_of, true) THEN c.status
-                ELSE (
-                    SELECT h.status FROM dossiers.commitment_history AS h
-                    WHERE h.tenant_id = c.tenant_id AND h.commitment_id = c.id
-                        AND coalesce(h.valid_from <= k.as_of, true)
-                    ORDER BY h.ordinal DESC LIMIT 1
-                ) END AS status,
-            CASE WHEN c.status_since > k.as_of THEN (
+    FROM (
+        SELECT k.ordinal, k.today, k.midnight, c.due_date, c.status, CAST(NULL AS timestamptz) AS changes_at
+        FROM refresh_keys AS k
+        JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
+        WHERE coalesce(c.status_since <= k.as_of, true)
+        UNION ALL
+        -- For a moment before the present status its history tells what it was, null before it began to exist, and when
+        -- that changes next. In a branch of its own: with it several processes could not share the first.
+        SELECT k.ordinal, k.today, k.midnight, c.due_date, (
+                SELECT h.status FROM dossiers.commitment_history AS h
+                WHERE h.tenant_id = c.tenant_id AND h.commitment_id = c.id AND coalesce(h.valid_from <= k.as_of, true)
+                    AND coalesce(c.created_at <= k.as_of, true)
+                ORDER BY h.ordinal DESC LIMIT 1
+            ), (
                 SELECT min(h.valid_from) FROM dossiers.commitment_history AS h
                 WHERE h.tenant_id = c.tenant_id AND h.commitment_id = c.id AND h.valid_from > k.as_of
-            ) END AS changes_at
-        OFFSET '0'
+            )
+        FROM refresh_keys AS k
+        JOIN raw.commitments AS c ON c.tenant_id = k.tenant_id AND c.dossier_id = k.dossier_id
+        WHERE c.status_since > k.as_of
     ) AS s
-    GROUP BY k.ordinal
+    GROUP BY s.ordinal
 ),
 statistic AS (
     SELECT k.*,
