@@ -654,6 +654,13 @@ FACTORS: Final[dict[str, tuple[Story, list[tuple[str, int, str]]]]] = {
             ("commitments_gone", 1, "1 commitment was cancelled or removed"),
         ],
     ),
+    # It is not open again.
+    "a completed one cancelled": (
+        lambda records, dossier: [
+            records.commitment(dossier, "cancelled", created_at=MADE, completed_at=NOON - 9 * DAY, cancelled_at=NOON)
+        ],
+        [("commitments_gone", 1, "1 commitment was cancelled or removed")],
+    ),
     "added": (
         lambda records, dossier: [records.commitment(dossier, created_at=NOON) for _ in range(2)],
         [("commitments_added", 2, "2 commitments were added")],

@@ -384,11 +384,28 @@ def test_without_recipients_trouble_is_recorded_and_told_to_nobody(courses: Cour
 
 
 def test_how_long_a_job_may_rest_follows_its_schedule() -> None:
-    assert watched_jobs(read_settings({"HEALTH_REFRESH_INTERVAL_MINUTES": "5"})) == {
+    settings = read_settings({"HEALTH_REFRESH_INTERVAL_MINUTES": "5"})
+    always = {
         "refresh_health_scores_job": 15.0,
         "detect_overdue_commitments_job": 26 * 60.0,
         "recompute_health_scores_job": 26 * 60.0,
     }
+    assert watched_jobs(settings, clocks_run=True) == {**always, "daily_snapshots_job": 26 * 60.0}
+    # Where all clocks stand still no day ends.
+    assert watched_jobs(settings, clocks_run=False) == always
+
+
+@pytest.mark.parametrize(("clocks", "run"), [([], False), (["2025-06-15"], False), (["2025-06-15", None], True)])
+def test_a_day_ends_where_some_tenant_lives_in_the_present(
+    database: Database, clocks: list[str | None], run: bool
+) -> None:
+    with database.transaction() as connection:
+        for number, clock in enumerate(clocks):
+            connection.execute(
+                sa.text("INSERT INTO platform.tenants VALUES (:tenant, 'UTC', CAST(:clock AS timestamptz))"),
+                {"tenant": f"t{number}", "clock": clock},
+            )
+    assert database.run("dossier_pipelines.operations", "clocks_run")[0].run is run
 
 
 @dg.job(name=JOB)
