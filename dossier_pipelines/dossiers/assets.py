@@ -1,6 +1,8 @@
 """The desk's assets: each one call and its counts. What they compute is in refresh.py, sql/ and ingestion."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -15,11 +17,12 @@ from dossier_pipelines.shared import owners
 from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
 from dossier_pipelines.shared.clock import parse_moment, zone
 from dossier_pipelines.shared.database import Database
-from dossier_pipelines.shared.environment import read_settings
+from dossier_pipelines.shared.environment import Settings, read_settings
 from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 GROUP = "dossiers"
+REFRESH = "refresh_health"
 RAW_DESCRIPTIONS = {
     "users": "The people who own dossiers and commitments, as the source has them.",
     "dossiers": "The files that the institution keeps on countries, organisations and forums, as the source has them.",
@@ -27,6 +30,16 @@ RAW_DESCRIPTIONS = {
     "commitments": "Who promised what by when, as the source has it.",
     "documents": "The documents filed in a dossier, as the source has them.",
 }
+
+
+def _computed_for(run: dg.DagsterRun, settings: Settings) -> datetime | None:
+    """Return the moment that a run which loads and refreshes is told to compute for: what it learns, it learns then."""
+    found: Any = run.run_config
+    for name in ("ops", REFRESH, "config", "as_of"):
+        found = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(found, str):
+        return None
+    return parse_moment(found, timezone=zone(settings.timezone, setting="DOSSIER_TIMEZONE"), argument="as_of")
 
 
 def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
@@ -48,8 +61,13 @@ def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.MaterializeResult[None]:
         with readable_failures(f"Loading {entity.name}"):
-            result = configured_source(read_settings()).load(
-                database, entity, known=ENTITIES, run_id=context.run.run_id
+            settings = read_settings()
+            result = configured_source(settings).load(
+                database,
+                entity,
+                known=ENTITIES,
+                run_id=context.run.run_id,
+                noticed_at=_computed_for(context.run, settings),
             )
         if result is None:
             context.log.info("The source has no %s; what is loaded stays.", entity.name)
@@ -91,7 +109,7 @@ def _spec(name: str, description: str, deps: list[str], **metadata: object) -> d
 
 
 @dg.multi_asset(
-    name="refresh_health",
+    name=REFRESH,
     specs=[
         _spec(
             "engagement_stats",

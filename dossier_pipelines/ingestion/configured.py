@@ -27,9 +27,17 @@ class ConfiguredSource:
     """The moment at which the records end; None means that they go on."""
 
     def load(
-        self, database: Database, entity: Entity, *, known: Mapping[str, Entity], run_id: str | None = None
+        self,
+        database: Database,
+        entity: Entity,
+        *,
+        known: Mapping[str, Entity],
+        run_id: str | None = None,
+        noticed_at: datetime | None = None,
     ) -> LoadResult | None:
         """Load ``entity``; ``known`` names every entity that the mapping file may speak of.
+
+        ``noticed_at`` is from when on a change counts that the source does not date; without it, the tenant's clock.
 
         Returns None when the source does not have this optional entity; raises UserError with nothing merged.
         """
@@ -41,7 +49,9 @@ class ConfiguredSource:
             timezone=self.settings.timezone,
             clock_at=self.clock_at,
         )
-        return load_entity(database, entity, source, mapping, settings=self.settings, run_id=run_id)
+        return load_entity(
+            database, entity, source, mapping, settings=self.settings, run_id=run_id, noticed_at=noticed_at
+        )
 
 
 def configured_source(settings: Settings) -> ConfiguredSource:

@@ -90,9 +90,11 @@ def load_entity(
     *,
     settings: Settings,
     run_id: str | None = None,
+    noticed_at: datetime | None = None,
 ) -> LoadResult | None:
     """Load ``entity`` and return what was done; None when the source does not have this optional entity.
 
+    ``noticed_at`` is from when on a change counts that the source does not date; without it, the tenant's clock.
     Raises SourceError, MappingError or RejectedShareError with nothing merged. Either everything of the entity
     is merged or nothing: the merge is one transaction, after the whole source has been read.
     """
@@ -102,7 +104,16 @@ def load_entity(
             return None
         try:
             with database.engine.connect() as connection, working_tables(connection) as tables:
-                result = _Load(connection, entity, entity_mapping, rows, tables, settings=settings, run_id=run_id).run()
+                result = _Load(
+                    connection,
+                    entity,
+                    entity_mapping,
+                    rows,
+                    tables,
+                    settings=settings,
+                    run_id=run_id,
+                    noticed_at=noticed_at,
+                ).run()
             if result.inserted + result.updated >= BULK_ROWS:
                 _refresh_planner_figures(database, entity)
         except DBAPIError as error:
@@ -139,6 +150,7 @@ class _Load:
         *,
         settings: Settings,
         run_id: str | None,
+        noticed_at: datetime | None,
     ) -> None:
         self.connection = connection
         self.entity = entity
@@ -147,6 +159,7 @@ class _Load:
         self.tables = tables
         self.settings = settings
         self.run_id = run_id
+        self.noticed_at = noticed_at
         self.started_at: datetime = self._scalar("SELECT clock_timestamp()")
         self.common: dict[str, Any] = {
             "tenant_id": settings.tenant_id,
@@ -212,6 +225,7 @@ class _Load:
             ("lock_timeout", LOCK_TIMEOUT),
             # The planner takes a cast for as cheap as an addition, and so sees no gain in checking with two processes.
             ("parallel_tuple_cost", "0.01"),
+            ("platform.noticed_at", self.noticed_at.isoformat() if self.noticed_at else ""),
         ):
             self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
         self.connection.execute(

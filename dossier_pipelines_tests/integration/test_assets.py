@@ -296,8 +296,10 @@ def failure(result: dg.ExecuteInProcessResult, step: str) -> str:
 def test_a_moment_that_is_none_fails_in_words_and_changes_nothing(database: Database, source: Path) -> None:
     result, _ = run_job(database, as_of="next Tuesday")
     assert not result.success
-    description = failure(result, "refresh_health")
+    # What is loaded is dated by it, so that nothing is loaded.
+    description = failure(result, "raw__dossiers")
     assert "as_of is 'next Tuesday', which is no ISO 8601 date or time." in description
+    assert scalar(database, "SELECT count(*) FROM raw.dossiers") == 0
     assert stored_health(database) == {}
     assert "dossiers/health_scores" not in metadata(result)
 

@@ -151,7 +151,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Since when a changed status holds: what the source says of it, or else the moment at which we learn of it.
+-- Since when a changed status holds: what the source says of it, or else the moment at which we learn of it, which is
+-- that of the run for one that computes as of a moment, and the tenant's clock for any other change.
 CREATE OR REPLACE FUNCTION dossiers.date_changed_status() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     told timestamptz := CASE NEW.status
@@ -165,7 +166,9 @@ BEGIN
             told := NEW.updated_at;
         END IF;
         IF told IS NULL THEN
-            SELECT coalesce(t.clock_at, clock_timestamp()) INTO told
+            SELECT coalesce(
+                CAST(nullif(current_setting('platform.noticed_at', true), '') AS timestamptz), t.clock_at, clock_timestamp()
+            ) INTO told
             FROM platform.tenants AS t WHERE t.tenant_id = NEW.tenant_id;
         END IF;
         NEW.status_since := greatest(told, NEW.created_at);
