@@ -143,8 +143,9 @@ class _Worker:
         self.result = result
         self.identity = str(uuid.uuid4())
         self.left = lane.limit
-        # A message that waited longer could still be on its way when its claim ends.
-        self.untried_seconds = pace.claim - pace.deadline
+        # A message that waited longer could still be on its way, or not be written down yet, when its claim ends.
+        left = pace.claim - pace.deadline
+        self.untried_seconds = left - min(pace.deadline, left / 2)
         self.waiting: asyncio.Queue[tuple[OutgoingMessage, float] | None] = asyncio.Queue(lane.concurrency)
         self.ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(lane.concurrency * 32)
 

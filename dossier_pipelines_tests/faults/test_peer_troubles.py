@@ -244,7 +244,7 @@ def test_a_message_that_could_not_be_tried_in_time_has_lost_no_attempt(
         lambda: scalar(database, tried),
         database,
         history.peers.addresses,
-        pace=Pace(deadline=0.25, claim=1.0),
+        pace=Pace(deadline=0.5, claim=2.0),
         retries=RetryPolicy(attempts=2, first_seconds=400_000, longest_seconds=400_000),
         concurrency=1,
     )

@@ -14,9 +14,12 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from dossier_pipelines.dossiers.entities import ENTITIES
 from dossier_pipelines.dossiers.overdue import OverdueScope, detect_in_transaction, detect_overdue
 from dossier_pipelines.dossiers.refresh import refresh_health
+from dossier_pipelines.ingestion.configured import configured_source
 from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines_tests.histories import (
     DAY,
     DEFAULTS,
@@ -559,6 +562,19 @@ def test_a_load_adds_what_has_changed_since(database: Database, source: Path) ->
         **before,
         "c1": [LOADED, Entry("completed", datetime(2025, 5, 4, 8, tzinfo=UTC))],
     }
+    require_consistent(database)
+
+
+def test_a_load_that_computes_for_a_moment_learns_at_that_moment(database: Database, source: Path) -> None:
+    text = (source / "commitments.csv").read_text(encoding="utf-8")
+    write_files(source, {"commitments.csv": text.replace("Send figures,pending", "Send figures,in_progress")})
+    configured = configured_source(read_settings({"DOSSIER_SOURCE": str(source)}))
+    configured.load(database, ENTITIES["commitments"], known=ENTITIES, run_id="for a moment", noticed_at=LATER)
+    assert loaded(database)["c1"] == [LOADED, Entry("in_progress", LATER)]
+    with database.transaction() as connection:
+        connection.execute(sa.text("UPDATE platform.tenants SET clock_at = :clock"), {"clock": CLOCK})
+        connection.execute(sa.text("UPDATE raw.commitments SET status = 'pending' WHERE source_key = 'c1'"))
+    assert loaded(database)["c1"][2:] == [Entry("pending", CLOCK)]
     require_consistent(database)
 
 
