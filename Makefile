@@ -36,7 +36,7 @@ bench: $(READY) ## Measure loading and refreshing against the plain ways, in one
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
+		--no-header --no-annotate --quiet --output-file requirements.lock
 
 clean: ## Remove the environment; the data in .dossier stays
 	rm -rf .venv

@@ -11,6 +11,7 @@ import os
 import re
 import time
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -47,7 +48,20 @@ def run_once(settings: Settings, *, as_of: str | None, as_json: bool, verbose: b
 
 
 def execute(deployment: Deployment, *, tenant_id: str, as_of: str | None, verbose: bool) -> str:
-    """Execute load_and_refresh_job in this process, recorded in Dagster's storage; return the run's id."""
+    """Execute load_and_refresh_job; return the run's id."""
+    refresh = {"config": {"as_of": as_of, "tenant_id": tenant_id}}
+    return execute_job(
+        deployment, "load_and_refresh_job", tags={}, verbose=verbose, ops={"refresh_health": refresh}
+    ).run_id
+
+
+def execute_job(
+    deployment: Deployment, job: str, *, tags: Mapping[str, str], verbose: bool, ops: Mapping[str, Any] | None = None
+) -> dg.ExecuteInProcessResult:
+    """Execute a job in this process, recorded in Dagster's storage; raise UserError with its reasons when it fails.
+
+    ``tags`` and ``ops``, the configuration of its ops, are the run's.
+    """
     import dagster as dg
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -59,19 +73,17 @@ def execute(deployment: Deployment, *, tenant_id: str, as_of: str | None, verbos
     defs = build_defs(resources={"database": DatabaseResource()})
     if not verbose:
         logging.getLogger("alembic").setLevel(logging.WARNING)
+    loggers = {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def("load_and_refresh_job").execute_in_process(
+        result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             raise_on_error=False,
-            run_config={
-                "ops": {"refresh_health": {"config": {"as_of": as_of, "tenant_id": tenant_id}}},
-                "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
-            },
-            tags={"dossier/launched_by": "command line"},
+            run_config={"ops": ops, "loggers": loggers} if ops else {"loggers": loggers},
+            tags={"dossier/launched_by": "command line", **tags},
         )
     if not result.success:
         raise UserError(failure_message(result))
-    return result.run_id
+    return result
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:

@@ -18,7 +18,6 @@ from dossier_pipelines.shared.asset_metadata import column_lineage, table_metada
 from dossier_pipelines.shared.clock import parse_moment, zone
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings, read_settings
-from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 GROUP = "dossiers"
@@ -145,13 +144,7 @@ def refresh_health_assets(
         settings = read_settings()
         timezone = zone(settings.timezone, setting="DOSSIER_TIMEZONE")
         as_of = parse_moment(config.as_of, timezone=timezone, argument="as_of") if config.as_of else None
-        with job_lease(
-            database,
-            locks.REFRESH.name,
-            holder=context.run.run_id,
-            seconds=locks.REFRESH.seconds,
-            patience_seconds=locks.PATIENCE_SECONDS,
-        ) as lease:
+        with locks.REFRESH.lease(database, holder=context.run.run_id, patience_seconds=locks.PATIENCE_SECONDS) as lease:
             result = refresh_health(
                 database,
                 read_health_config(settings.health_config),

@@ -5,8 +5,10 @@ the lease inside the run is the hard guarantee. Settings are read where definiti
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dossier_pipelines.dossiers import locks
@@ -188,6 +190,17 @@ def _retention_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     ]
 
 
+def _when_quiet(
+    instance: dg.DagsterInstance, waiting: sa.Row[Any], lock: JobLock, *, what: str, patience: timedelta
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run once no more changes come, unless one is under way, or failed within ``patience``."""
+    if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
+        return dg.SkipReason(f"{waiting.marks} {what} so far; waiting until it is quiet.")
+    # What fails for a reason would fail again every few seconds.
+    reason = busy_reason(instance, lock) or failure_reason(instance, lock, within=patience, now=datetime.now(UTC))
+    return dg.SkipReason(reason) if reason else dg.RunRequest()
+
+
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Return the sensors that take changes into the scores, and into past days, without waiting for a schedule."""
 
@@ -204,16 +217,8 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         waiting = database.run(PACKAGE, "waiting_marks")[0]
         if not waiting.marks:
             return dg.SkipReason("No record changed since the last refresh.")
-        if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
-            return dg.SkipReason(f"{waiting.marks} changes so far; waiting until it is quiet.")
-        # What fails for a reason would fail again every few seconds.
-        reason = busy_reason(context.instance, locks.REFRESH) or failure_reason(
-            context.instance,
-            locks.REFRESH,
-            within=timedelta(minutes=settings.refresh_interval_minutes),
-            now=datetime.now(UTC),
-        )
-        return dg.SkipReason(reason) if reason else dg.RunRequest()
+        patience = timedelta(minutes=settings.refresh_interval_minutes)
+        return _when_quiet(context.instance, waiting, locks.REFRESH, what="changes", patience=patience)
 
     @dg.sensor(
         name="late_records",
@@ -228,11 +233,6 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         waiting = database.run(PACKAGE, "waiting_snapshot_marks")[0]
         if not waiting.marks:
             return dg.SkipReason("No record arrived late.")
-        if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
-            return dg.SkipReason(f"{waiting.marks} late changes so far; waiting until it is quiet.")
-        reason = busy_reason(context.instance, locks.SNAPSHOTS) or failure_reason(
-            context.instance, locks.SNAPSHOTS, within=timedelta(hours=1), now=datetime.now(UTC)
-        )
-        return dg.SkipReason(reason) if reason else dg.RunRequest()
+        return _when_quiet(context.instance, waiting, locks.SNAPSHOTS, what="late changes", patience=timedelta(hours=1))
 
     return [changed_records, late_records]

@@ -15,7 +15,6 @@ from dossier_pipelines.shared.clock import parse_moment, zone
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.identifiers import parse_uuid
-from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 
@@ -48,7 +47,7 @@ def mark_overdue_commitments(
             dossier_id=parse_uuid(config.dossier_id, argument="dossier_id") if config.dossier_id else None,
             dry_run=config.dry_run,
         )
-        with job_lease(database, locks.OVERDUE.name, holder=context.run.run_id, seconds=locks.OVERDUE.seconds) as lease:
+        with locks.OVERDUE.lease(database, holder=context.run.run_id) as lease:
             results = detect_overdue(
                 database,
                 scope,
@@ -86,13 +85,7 @@ def refresh_affected_scores(context: dg.OpExecutionContext, database: dg.Resourc
         recalculated = 0
         # Also when nothing was found: a run that died before may have marked what no refresh has seen yet.
         if not results.get("dryRun"):
-            with job_lease(
-                database,
-                locks.REFRESH.name,
-                holder=run_id,
-                seconds=locks.REFRESH.seconds,
-                patience_seconds=locks.PATIENCE_SECONDS,
-            ) as lease:
+            with locks.REFRESH.lease(database, holder=run_id, patience_seconds=locks.PATIENCE_SECONDS) as lease:
                 recalculated = refresh_health(
                     database,
                     read_health_config(settings.health_config),

@@ -12,7 +12,6 @@ from dossier_pipelines.shared import owners
 from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings, read_settings
-from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines.shared.partitions import daily_partitions
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
@@ -78,12 +77,8 @@ def build_snapshot_assets(settings: Settings) -> list[dg.AssetsDefinition | dg.A
         run_id, backfill_id = context.run.run_id, context.run.root_run_id or context.run.run_id
         with readable_failures("Taking daily snapshots"):
             current = read_settings()
-            with job_lease(
-                database,
-                locks.SNAPSHOTS.name,
-                holder=run_id,
-                seconds=locks.SNAPSHOTS.seconds,
-                patience_seconds=locks.SNAPSHOT_PATIENCE_SECONDS,
+            with locks.SNAPSHOTS.lease(
+                database, holder=run_id, patience_seconds=locks.SNAPSHOT_PATIENCE_SECONDS
             ) as lease:
                 result = take_snapshots(
                     database,

@@ -9,7 +9,6 @@ from dossier_pipelines.dossiers.snapshots import remove_old_snapshots, restate_s
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.failures import UserError
-from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 
@@ -21,12 +20,8 @@ from dossier_pipelines.shared.runs import readable_failures, run_moment
 def restate_overtaken_snapshots(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """Restate what is marked, under the lease of the snapshots."""
     with readable_failures("Restating daily snapshots"):
-        with job_lease(
-            database,
-            locks.SNAPSHOTS.name,
-            holder=context.run.run_id,
-            seconds=locks.SNAPSHOTS.seconds,
-            patience_seconds=locks.SNAPSHOT_PATIENCE_SECONDS,
+        with locks.SNAPSHOTS.lease(
+            database, holder=context.run.run_id, patience_seconds=locks.SNAPSHOT_PATIENCE_SECONDS
         ) as lease:
             result = restate_snapshots(
                 database,
@@ -71,12 +66,8 @@ def remove_snapshots_beyond_retention(
             raise UserError(
                 "Nothing says how many days of snapshots to keep: set keep_days here, or DOSSIER_HISTORY_DAYS."
             )
-        with job_lease(
-            database,
-            locks.SNAPSHOTS.name,
-            holder=context.run.run_id,
-            seconds=locks.SNAPSHOTS.seconds,
-            patience_seconds=locks.SNAPSHOT_PATIENCE_SECONDS,
+        with locks.SNAPSHOTS.lease(
+            database, holder=context.run.run_id, patience_seconds=locks.SNAPSHOT_PATIENCE_SECONDS
         ) as lease:
             removed = remove_old_snapshots(
                 database,

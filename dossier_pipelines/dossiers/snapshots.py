@@ -90,6 +90,7 @@ def take_snapshots(
     database.in_transaction(
         partial(_prepare, config=config, first_day=first_day, last_day=last_day, tenant_id=tenant_id)
     )
+    database.in_transaction(partial(_announce, last_day=last_day, now=now, tenant_id=tenant_id))
 
     def work(days: tuple[date, date]) -> SnapshotChunk | None:
         return database.in_transaction(
@@ -128,6 +129,8 @@ def require_range(
             "Nothing was written."
         )
     reached = database.run(PACKAGE, "snapshot_reach", {"now": now, "tenant_id": tenant_id, "first_day": first_day})[0]
+    if reached.newest is None and tenant_id is not None:
+        raise UserError(f"There is no tenant {tenant_id!r}. Name one of platform.tenants; nothing was written.")
     if reached.newest is None:
         raise UserError(
             "There is no tenant yet, and so no record. Load a source (dossier-pipelines run); nothing was written."
@@ -156,7 +159,8 @@ def restate_snapshots(
     """Take the snapshots anew that later records have overtaken: of the marked dossiers, from the marked moments on.
 
     Only days of which there is a snapshot, newest year first, each year in a transaction; the marks are deleted at the
-    end. A restating that dies leaves its marks, and is done again.
+    end. A tenant that moved west loses the day that has not come there yet. A restating that dies leaves its marks, and
+    is done again.
     """
 
     def take(connection: Connection) -> list[dict[str, Any]]:
@@ -192,6 +196,7 @@ def restate_snapshots(
     def settle(connection: Connection) -> None:
         if lease is not None:
             lease.require(connection)
+        execute(connection, PACKAGE, "forget_days_to_come", {"now": now})
         execute(connection, PACKAGE, "settle_snapshot_marks")
 
     database.in_transaction(settle)
@@ -249,7 +254,7 @@ def _chunk(
     written = execute(connection, PACKAGE, "remove_snapshots").rowcount
     written += execute(connection, PACKAGE, "write_snapshots").rowcount
     if wanted is None:
-        execute(connection, PACKAGE, "write_snapshot_days")
+        execute(connection, PACKAGE, "write_snapshot_days", {**days, "now": now, "tenant_id": tenant_id})
     if backfill_id:
         execute(connection, PACKAGE, "record_snapshot_chunk", {**days, "backfill_id": backfill_id, "written": written})
     # The caller's transaction may go on, and take others.
@@ -268,6 +273,18 @@ def _prepare(
         {"version": config.version, "settings": json.dumps(config.rows()), "tenant_id": tenant_id},
     )
     _make_partitions(connection, first_day.year - 1, last_day.year + 1)
+
+
+def _announce(connection: Connection, *, last_day: date, now: datetime, tenant_id: str | None) -> None:
+    """Tell the triggers how far the snapshots will reach, before any record is read.
+
+    A load that began before this could commit after the records were read, and leave no mark: its end is waited for.
+    What begins after it leaves marks. Only the first time that a day is taken: whoever writes waits behind the lock.
+    """
+    days = {"last_day": last_day, "now": now, "tenant_id": tenant_id}
+    if execute(connection, PACKAGE, "snapshots_to_announce", days).first():
+        connection.exec_driver_sql("LOCK TABLE raw.dossiers, raw.engagements, raw.commitments IN SHARE MODE")
+        execute(connection, PACKAGE, "announce_snapshots", days)
 
 
 def _make_partitions(connection: Connection, first_year: int, last_year: int) -> None:

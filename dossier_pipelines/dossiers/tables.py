@@ -294,6 +294,16 @@ SNAPSHOT_DAYS: Final = sa.Table(
 )
 sa.Index("snapshot_days_year_idx", SNAPSHOT_DAYS.c.tenant_id, SNAPSHOT_DAYS.c.year, SNAPSHOT_DAYS.c.day)
 
+SNAPSHOT_REACH: Final = sa.Table(
+    "snapshot_reach",
+    METADATA,
+    tenant_column(),
+    sa.Column("newest_day", sa.Date, nullable=False, comment="The newest day that has, or gets, a snapshot"),
+    sa.PrimaryKeyConstraint("tenant_id"),
+    schema="dossiers",
+    comment="Up to which day snapshots go, told before they are taken: what is written then leaves marks",
+)
+
 SNAPSHOT_SPANS: Final = sa.Table(
     "snapshot_spans",
     METADATA,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +49,10 @@ class JobLock:
     def tags(self) -> dict[str, str]:
         """The tags of a job under this lock: its runs queue for each other, and Dagster ends a stuck one."""
         return {"lock": self.name, "dagster/max_runtime": str(self.seconds)}
+
+    def lease(self, database: Database, *, holder: str, patience_seconds: float = 0.0) -> AbstractContextManager[Lease]:
+        """Hold the lease of the job for as long as the lock lasts; see `job_lease`."""
+        return job_lease(database, self.name, holder=holder, seconds=self.seconds, patience_seconds=patience_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

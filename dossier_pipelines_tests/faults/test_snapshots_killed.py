@@ -54,7 +54,7 @@ def stored(database: Database) -> list[str]:
 
 def forget(database: Database) -> None:
     with database.transaction() as connection:
-        for table in ("snapshot_spans", "snapshot_days", "snapshot_chunks", "snapshot_marks"):
+        for table in ("snapshot_spans", "snapshot_days", "snapshot_chunks", "snapshot_reach", "snapshot_marks"):
             connection.execute(sa.text(f"TRUNCATE dossiers.{table}"))
 
 

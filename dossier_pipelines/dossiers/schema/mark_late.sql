@@ -4,20 +4,20 @@
 
 CREATE OR REPLACE FUNCTION dossiers.newest_snapshot_end(tenant text) RETURNS timestamptz LANGUAGE sql STABLE
 RETURN (
-    SELECT dossiers.day_end(max(d.day), t.timezone)
-    FROM platform.tenants AS t
-    JOIN dossiers.snapshot_days AS d ON d.tenant_id = t.tenant_id
-    WHERE t.tenant_id = tenant
-    GROUP BY t.timezone
+    SELECT dossiers.day_end(r.newest_day, t.timezone)
+    FROM dossiers.snapshot_reach AS r
+    JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
+    WHERE r.tenant_id = tenant
 );
 
-CREATE OR REPLACE FUNCTION dossiers.late_new_engagements() RETURNS trigger LANGUAGE plpgsql AS $$
+-- One that came, or is gone.
+CREATE OR REPLACE FUNCTION dossiers.late_engagements() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM dossiers.snapshot_days) THEN RETURN NULL; END IF;
+    IF NOT EXISTS (SELECT FROM dossiers.snapshot_reach) THEN RETURN NULL; END IF;
     INSERT INTO dossiers.snapshot_marks (tenant_id, dossier_id, since)
     SELECT c.tenant_id, c.dossier_id, c.since
     FROM (
-        SELECT n.tenant_id, n.dossier_id, min(n.occurred_at) AS since FROM new_rows AS n GROUP BY n.tenant_id, n.dossier_id
+        SELECT r.tenant_id, r.dossier_id, min(r.occurred_at) AS since FROM changed_rows AS r GROUP BY r.tenant_id, r.dossier_id
     ) AS c
     WHERE c.since <= dossiers.newest_snapshot_end(c.tenant_id);
     RETURN NULL;
@@ -25,7 +25,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION dossiers.late_changed_engagements() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM dossiers.snapshot_days) THEN RETURN NULL; END IF;
+    IF NOT EXISTS (SELECT FROM dossiers.snapshot_reach) THEN RETURN NULL; END IF;
     INSERT INTO dossiers.snapshot_marks (tenant_id, dossier_id, since)
     SELECT c.tenant_id, c.dossier_id, c.since
     FROM (
@@ -45,27 +45,15 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE OR REPLACE FUNCTION dossiers.late_deleted_engagements() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM dossiers.snapshot_days) THEN RETURN NULL; END IF;
-    INSERT INTO dossiers.snapshot_marks (tenant_id, dossier_id, since)
-    SELECT c.tenant_id, c.dossier_id, c.since
-    FROM (
-        SELECT o.tenant_id, o.dossier_id, min(o.occurred_at) AS since FROM old_rows AS o GROUP BY o.tenant_id, o.dossier_id
-    ) AS c
-    WHERE c.since <= dossiers.newest_snapshot_end(c.tenant_id);
-    RETURN NULL;
-END $$;
-
 -- A commitment counts from when it was made; one that has always been there changes every day.
-CREATE OR REPLACE FUNCTION dossiers.late_new_commitments() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION dossiers.late_commitments() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM dossiers.snapshot_days) THEN RETURN NULL; END IF;
+    IF NOT EXISTS (SELECT FROM dossiers.snapshot_reach) THEN RETURN NULL; END IF;
     INSERT INTO dossiers.snapshot_marks (tenant_id, dossier_id, since)
     SELECT c.tenant_id, c.dossier_id, nullif(c.since, '-infinity')
     FROM (
-        SELECT n.tenant_id, n.dossier_id, min(coalesce(n.created_at, '-infinity')) AS since
-        FROM new_rows AS n GROUP BY n.tenant_id, n.dossier_id
+        SELECT r.tenant_id, r.dossier_id, min(coalesce(r.created_at, '-infinity')) AS since
+        FROM changed_rows AS r GROUP BY r.tenant_id, r.dossier_id
     ) AS c
     WHERE c.since <= dossiers.newest_snapshot_end(c.tenant_id);
     RETURN NULL;
@@ -74,7 +62,7 @@ END $$;
 -- Due dates have no history: another one changes all days since the commitment was made.
 CREATE OR REPLACE FUNCTION dossiers.late_changed_commitments() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM dossiers.snapshot_days) THEN RETURN NULL; END IF;
+    IF NOT EXISTS (SELECT FROM dossiers.snapshot_reach) THEN RETURN NULL; END IF;
     INSERT INTO dossiers.snapshot_marks (tenant_id, dossier_id, since)
     SELECT c.tenant_id, c.dossier_id, nullif(c.since, '-infinity')
     FROM (
@@ -103,19 +91,6 @@ BEGIN
         ) AS x
         WHERE x.dossier_id IS NOT NULL
         GROUP BY x.tenant_id, x.dossier_id
-    ) AS c
-    WHERE c.since <= dossiers.newest_snapshot_end(c.tenant_id);
-    RETURN NULL;
-END $$;
-
-CREATE OR REPLACE FUNCTION dossiers.late_deleted_commitments() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM dossiers.snapshot_days) THEN RETURN NULL; END IF;
-    INSERT INTO dossiers.snapshot_marks (tenant_id, dossier_id, since)
-    SELECT c.tenant_id, c.dossier_id, nullif(c.since, '-infinity')
-    FROM (
-        SELECT o.tenant_id, o.dossier_id, min(coalesce(o.created_at, '-infinity')) AS since
-        FROM old_rows AS o GROUP BY o.tenant_id, o.dossier_id
     ) AS c
     WHERE c.since <= dossiers.newest_snapshot_end(c.tenant_id);
     RETURN NULL;
@@ -167,21 +142,21 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE TRIGGER late_new AFTER INSERT ON raw.engagements
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_new_engagements();
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_engagements();
 CREATE OR REPLACE TRIGGER late_changed AFTER UPDATE ON raw.engagements
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_changed_engagements();
 CREATE OR REPLACE TRIGGER late_deleted AFTER DELETE ON raw.engagements
-    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_deleted_engagements();
+    REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_engagements();
 CREATE OR REPLACE TRIGGER late_all AFTER TRUNCATE ON raw.engagements
     FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_all();
 CREATE OR REPLACE TRIGGER late_new AFTER INSERT ON raw.commitments
-    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_new_commitments();
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_commitments();
 CREATE OR REPLACE TRIGGER late_changed AFTER UPDATE ON raw.commitments
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_changed_commitments();
 CREATE OR REPLACE TRIGGER late_deleted AFTER DELETE ON raw.commitments
-    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_deleted_commitments();
+    REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_commitments();
 CREATE OR REPLACE TRIGGER late_all AFTER TRUNCATE ON raw.commitments
     FOR EACH STATEMENT EXECUTE FUNCTION dossiers.late_all();
 CREATE OR REPLACE TRIGGER late_new AFTER INSERT ON raw.dossiers

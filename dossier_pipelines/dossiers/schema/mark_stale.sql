@@ -144,7 +144,7 @@ CREATE OR REPLACE FUNCTION dossiers.remove_all_derived() RETURNS trigger LANGUAG
 BEGIN
     TRUNCATE raw.engagements, raw.commitments, raw.documents,
         dossiers.engagement_stats, dossiers.commitment_stats, dossiers.health_scores, dossiers.relationship_alerts,
-        dossiers.snapshot_spans, dossiers.snapshot_days, dossiers.snapshot_marks;
+        dossiers.snapshot_spans, dossiers.snapshot_days, dossiers.snapshot_marks, dossiers.snapshot_chunks;
     RETURN NULL;
 END $$;
 
