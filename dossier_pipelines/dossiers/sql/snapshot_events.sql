@@ -65,9 +65,10 @@ held AS (
         PARTITION BY s.ordinal, c.id ORDER BY h.ordinal DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 ),
--- Per commitment first, so that what one status ends and the next begins is no change.
+-- Per commitment first, so that what one status ends and the next begins is no change; on the day before the first,
+-- which tells nothing, all of a dossier's together.
 committed AS (
-    SELECT d.ordinal, d.id, d.base_day, v.day,
+    SELECT d.ordinal, CASE WHEN v.day > d.base_day THEN d.id END AS id, d.base_day, v.day,
         sum(v.total) AS total, sum(v.active) AS active, sum(v.fulfilled) AS fulfilled,
         sum(v.overdue) AS overdue, sum(v.upcoming) AS upcoming
     FROM held AS d
@@ -91,7 +92,7 @@ committed AS (
         WHERE s.open AND s.upcoming_day < s.due_day
     ) AS v (day, total, active, fulfilled, overdue, upcoming)
     WHERE d.from_day < d.until_day AND v.day <= d.last_day
-    GROUP BY d.ordinal, d.id, d.base_day, v.day
+    GROUP BY d.ordinal, 2, d.base_day, v.day
 )
 SELECT e.ordinal, e.day, e.in_year, e.in_quarter, e.latest, 0 AS total, 0 AS active, 0 AS fulfilled, 0 AS overdue,
     0 AS upcoming, e.happened, e.id
