@@ -29,6 +29,13 @@ class Kind(Enum):
     """Date and time; without an offset, local time of the tenant."""
     TIMEZONE = "timezone"
     """An IANA time zone."""
+    NUMBER = "number"
+    """A decimal number."""
+    BOOLEAN = "boolean"
+    """True or false, in PostgreSQL's spellings: true, t, yes, on, 1 and their opposites."""
+    JSON = "json"
+    JSON_PATH = "json path"
+    """A path of the SQL/JSON path language, kept as its text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,10 @@ SQL_TYPES: Final[dict[Kind, str]] = {
     Kind.DATE: "date",
     Kind.MOMENT: "timestamptz",
     Kind.TIMEZONE: "text",
+    Kind.NUMBER: "numeric",
+    Kind.BOOLEAN: "boolean",
+    Kind.JSON: "jsonb",
+    Kind.JSON_PATH: "text",
 }
 
 
@@ -149,6 +153,16 @@ def _typed(column: Column, entity: Entity, bound: Bound, *, trusting: bool) -> s
             )
         case Kind.TIMEZONE:
             return f"CASE WHEN {text} = ANY (CAST(:timezones AS text[])) THEN {text} END"
+        case Kind.NUMBER:
+            # Neither NaN nor Infinity is a quantity.
+            return (
+                f"CASE WHEN {text} ~ '[0-9]' AND pg_input_is_valid({text}, 'numeric') THEN CAST({text} AS numeric) END"
+            )
+        case Kind.BOOLEAN | Kind.JSON:
+            sql_type = SQL_TYPES[column.kind]
+            return f"CASE WHEN pg_input_is_valid({text}, '{sql_type}') THEN CAST({text} AS {sql_type}) END"
+        case Kind.JSON_PATH:
+            return f"CASE WHEN pg_input_is_valid({text}, 'jsonpath') THEN {text} END"
         case Kind.TEXT:
             return text
 
@@ -176,6 +190,14 @@ def _problems(column: Column, bound: Bound) -> list[tuple[str, str]]:
             )
         case Kind.TIMEZONE:
             pairs.append((unreadable, f"format('{name} %s is no IANA time zone', {shown})"))
+        case Kind.NUMBER:
+            pairs.append((unreadable, f"format('{name} %s is no number', {shown})"))
+        case Kind.BOOLEAN:
+            pairs.append((unreadable, f"format('{name} %s is neither true nor false', {shown})"))
+        case Kind.JSON | Kind.JSON_PATH:
+            language, sql_type = ("JSON", "jsonb") if column.kind is Kind.JSON else ("SQL/JSON path", "jsonpath")
+            said = f"(SELECT concat_ws(', ', i.message, i.detail) FROM pg_input_error_info({text}, '{sql_type}') AS i)"
+            pairs.append((unreadable, f"format('{name} %s is no {language}: %s', {shown}, {said})"))
         case _:
             pass
     if column.kind in {Kind.DATE, Kind.MOMENT}:
