@@ -121,7 +121,7 @@ def _plain_day(connection: Connection, day: date, version: str) -> None:
             m.as_of + interval '1 microsecond', true, false, NULL, NULL
         FROM raw.dossiers AS d
         JOIN platform.tenants AS t ON t.tenant_id = d.tenant_id
-        CROSS JOIN LATERAL (SELECT dossiers.day_end(:day, t.timezone) AS as_of) AS m
+        CROSS JOIN LATERAL (SELECT platform.day_end(:day, t.timezone) AS as_of) AS m
         WHERE d.created_at <= m.as_of"""),
         {"day": day},
     )

@@ -56,7 +56,7 @@ def replay(database: Database, say: Callable[[str], None]) -> dict[str, Any]:
     while day <= LAST:
         with database.transaction() as connection:
             moment = connection.execute(
-                sa.text("SELECT dossiers.day_end(:day, timezone) FROM platform.tenants"), {"day": day}
+                sa.text("SELECT platform.day_end(:day, timezone) FROM platform.tenants"), {"day": day}
             ).scalar_one()
             for news in NEWS:
                 connection.execute(sa.text(news), {"before": before, "moment": moment})

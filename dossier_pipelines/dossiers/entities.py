@@ -10,6 +10,8 @@ from typing import Final
 
 from dossier_pipelines.dossiers import tables
 from dossier_pipelines.ingestion.entity import Column, Entity, Kind, Rule
+from dossier_pipelines.ingestion.users import USERS_COLUMNS, USERS_TABLE
+from dossier_pipelines.shared.tables import PRIORITIES
 
 KEY: Final = Column(name="id", kind=Kind.KEY, column_required=True, value_required=True)
 IN_DOSSIER: Final = Column(
@@ -23,21 +25,7 @@ IN_DOSSIER: Final = Column(
 OWNED: Final = Column(name="owner_id", kind=Kind.REFERENCE, references="users")
 CREATED: Final = Column(name="created_at", kind=Kind.MOMENT)
 
-USERS: Final = Entity(
-    name="users",
-    table=tables.USERS,
-    optional=True,
-    order=("id",),
-    columns=(
-        KEY,
-        Column(name="name"),
-        Column(name="email"),
-        Column(name="phone"),
-        Column(name="role"),
-        Column(name="locale"),
-        Column(name="timezone", kind=Kind.TIMEZONE),
-    ),
-)
+USERS: Final = Entity(name="users", table=USERS_TABLE, optional=True, order=("id",), columns=USERS_COLUMNS)
 
 DOSSIERS: Final = Entity(
     name="dossiers",
@@ -88,7 +76,7 @@ COMMITMENTS: Final = Entity(
         Column(name="due_date", kind=Kind.DATE, column_required=True),
         OWNED,
         Column(name="external_contact"),
-        Column(name="priority", kind=Kind.CHOICE, choices=tables.PRIORITIES),
+        Column(name="priority", kind=Kind.CHOICE, choices=PRIORITIES),
         CREATED,
         Column(name="updated_at", kind=Kind.MOMENT),
         Column(name="completed_at", kind=Kind.MOMENT),

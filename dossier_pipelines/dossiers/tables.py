@@ -7,36 +7,15 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from dossier_pipelines.shared.tables import METADATA, MOMENT, tenant_column
+from dossier_pipelines.ingestion.tables import raw_table
+from dossier_pipelines.shared.tables import METADATA, MOMENT, PRIORITIES, one_of, tenant_column
 
 STATUSES: Final = ("pending", "in_progress", "completed", "cancelled", "overdue")
-PRIORITIES: Final = ("low", "medium", "high", "critical")
 BANDS: Final = ("excellent", "good", "fair", "poor")
 INSUFFICIENT_DATA: Final = "insufficient_data"
 
 
-def _raw_table(name: str, comment: str, *columns: sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(
-        name,
-        METADATA,
-        tenant_column(),
-        sa.Column("id", pg.UUID, nullable=False, comment="The source's id, or a stable UUID made from it"),
-        *columns,
-        sa.Column("source_key", sa.Text, comment="The source's own id where it is no UUID"),
-        sa.Column("extra", pg.JSONB, comment="The source's columns that have no place of their own"),
-        sa.Column("source_hash", sa.BigInteger, comment="Hash of the source row, to tell an unchanged one"),
-        sa.PrimaryKeyConstraint("tenant_id", "id"),
-        schema="raw",
-        comment=comment,
-    )
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
-    quoted = ", ".join(f"'{value}'" for value in values)
-    return sa.CheckConstraint(f"{column} IN ({quoted})", name=column)
-
-
-DOSSIERS: Final = _raw_table(
+DOSSIERS: Final = raw_table(
     "dossiers",
     "The files that an institution keeps on its counterparts",
     sa.Column("name", sa.Text, nullable=False, comment="The counterpart"),
@@ -48,7 +27,7 @@ DOSSIERS: Final = _raw_table(
     sa.Column("created_at", MOMENT, comment="When the dossier was opened"),
 )
 
-ENGAGEMENTS: Final = _raw_table(
+ENGAGEMENTS: Final = raw_table(
     "engagements",
     "Meetings, visits, consultations and other contacts with a counterpart",
     sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier it belongs to"),
@@ -65,7 +44,7 @@ sa.Index(
     ENGAGEMENTS.c.occurred_at,
 )
 
-COMMITMENTS: Final = _raw_table(
+COMMITMENTS: Final = raw_table(
     "commitments",
     "Who promised what by when",
     sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier it belongs to"),
@@ -80,8 +59,8 @@ COMMITMENTS: Final = _raw_table(
     sa.Column("completed_at", MOMENT, comment="When it was completed"),
     sa.Column("cancelled_at", MOMENT, comment="When it was cancelled"),
     sa.Column("status_since", MOMENT, comment="Since when the status holds, kept by a trigger; null: always"),
-    _one_of("status", STATUSES),
-    _one_of("priority", PRIORITIES),
+    one_of("status", STATUSES),
+    one_of("priority", PRIORITIES),
 )
 sa.Index("commitments_dossier_idx", COMMITMENTS.c.tenant_id, COMMITMENTS.c.dossier_id)
 # What overdue detection looks through: open commitments by the day they are due.
@@ -104,13 +83,13 @@ COMMITMENT_HISTORY: Final = sa.Table(
     sa.Column("valid_from", MOMENT, comment="From when on it holds; null: always"),
     sa.Column("cause", sa.Text, nullable=False, comment="source, or detection: the overdue detection marked it"),
     sa.PrimaryKeyConstraint("tenant_id", "commitment_id", "ordinal"),
-    _one_of("status", STATUSES),
-    _one_of("cause", ("source", "detection")),
+    one_of("status", STATUSES),
+    one_of("cause", ("source", "detection")),
     schema="dossiers",
     comment="Every change of a commitment's status, kept by triggers",
 )
 
-DOCUMENTS: Final = _raw_table(
+DOCUMENTS: Final = raw_table(
     "documents",
     "Documents filed in a dossier",
     sa.Column("dossier_id", pg.UUID, nullable=False, comment="The dossier it belongs to"),
@@ -118,17 +97,6 @@ DOCUMENTS: Final = _raw_table(
     sa.Column("created_at", MOMENT, comment="When it was filed"),
 )
 sa.Index("documents_dossier_idx", DOCUMENTS.c.tenant_id, DOCUMENTS.c.dossier_id)
-
-USERS: Final = _raw_table(
-    "users",
-    "The people who own dossiers and commitments",
-    sa.Column("name", sa.Text, comment="Name"),
-    sa.Column("email", sa.Text, comment="Mail address"),
-    sa.Column("phone", sa.Text, comment="Telephone"),
-    sa.Column("role", sa.Text, comment="Role"),
-    sa.Column("locale", sa.Text, comment="Language for messages"),
-    sa.Column("timezone", sa.Text, comment="IANA time zone of the person"),
-)
 
 ENGAGEMENT_STATS: Final = sa.Table(
     "engagement_stats",
@@ -202,7 +170,7 @@ HEALTH_SCORES: Final = sa.Table(
     sa.Column("calculated_at", MOMENT, nullable=False, comment="When it was computed"),
     sa.PrimaryKeyConstraint("tenant_id", "dossier_id"),
     sa.CheckConstraint("overall_score BETWEEN 0 AND 100", name="overall_score"),
-    _one_of("band", (*BANDS, INSUFFICIENT_DATA)),
+    one_of("band", (*BANDS, INSUFFICIENT_DATA)),
     schema="dossiers",
     comment="Per dossier: the health of the relationship, its components and what last moved it",
 )
@@ -269,7 +237,7 @@ RELATIONSHIP_ALERTS: Final = sa.Table(
     sa.Column("raised_at", MOMENT, nullable=False, comment="As of which moment it was noticed"),
     sa.Column("cleared_at", MOMENT, comment="As of which moment it was over; null while it lasts"),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
-    _one_of("kind", ("health_drop", "silence")),
+    one_of("kind", ("health_drop", "silence")),
     schema="dossiers",
     comment="Troubles of relationships: each is told once, until it is over",
 )

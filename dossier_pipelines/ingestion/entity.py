@@ -79,6 +79,10 @@ class Entity:
     parent: Entity | None = None
     """The entity that references with ``must_exist`` point to."""
     rules: tuple[Rule, ...] = field(default=())
+    tenant: str | None = None
+    """The source's column that says whose each row is; without one all rows are those of the configured tenant."""
+    founds_tenants: bool = False
+    """Its rows are the tenants themselves: they need not be known before."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """Columns that an update does not simply take from the source: SQL over the rows ``loaded`` and ``excluded``."""
 

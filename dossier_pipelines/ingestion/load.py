@@ -38,6 +38,8 @@ LOCK_TIMEOUT: Final = "60s"
 # After a load of this many rows the planner's figures and the visibility map are made anew at once: the refresh
 # that follows would otherwise plan and read as if the table were as before.
 BULK_ROWS: Final = 10_000
+# Of a source of many tenants: when no row is good, it is the source that is wrong.
+ALMOST_ALL: Final = 0.999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +180,8 @@ class _Load:
             self._check()
             counts, updated = self._count()
             # Duplicates among new rows only are found by the primary key, for nothing; else they are looked for.
-            if counts.unchanged or counts.tombstones or updated:
+            judged = self.entity.tenant and counts.rejected
+            if judged or counts.unchanged or counts.tombstones or updated:
                 counts, updated = self._set_duplicates_aside()
             refusal = self._refusal(counts)
             inserted = removed = 0
@@ -240,6 +243,11 @@ class _Load:
         header = self.rows.staged.header
         if header is None:
             return
+        if self.entity.tenant and not set(self.mapping.source_columns(self.entity.tenant)) <= set(header):
+            raise SourceError(
+                f"{self.rows.label}: the column {self.entity.tenant!r}, which tells whose a row is, is missing; there "
+                f"are {', '.join(header)}. Add it, or name another in a mapping file."
+            )
         for column in self.entity.columns:
             wanted = self.mapping.source_columns(column.name)
             missing = [name for name in wanted if name not in header]
@@ -295,7 +303,9 @@ class _Load:
         return counts, self._execute(merge.updates_statement(self.entity, self.tables)).scalar_one()
 
     def _set_duplicates_aside(self) -> tuple[_Counts, int]:
-        self._execute(merge.duplicates_statement(self.tables))
+        self._execute(merge.duplicates_statement(self.entity, self.tables))
+        if self.entity.tenant:
+            self._execute(merge.refused_tenants_statement(self.tables), {"ceiling": self.settings.max_rejected_share})
         return self._count()
 
     def _require_json_columns(self) -> None:
@@ -325,9 +335,8 @@ class _Load:
     def _require_rows(self, read: int) -> None:
         if read or self.settings.allow_empty:
             return
-        loaded = self._execute(
-            f"SELECT count(*) FROM {merge.target(self.entity)} WHERE tenant_id = :tenant_id"
-        ).scalar_one()
+        whose = "" if self.entity.tenant else " WHERE tenant_id = :tenant_id"
+        loaded = self._execute(f"SELECT count(*) FROM {merge.target(self.entity)}{whose}").scalar_one()
         if loaded:
             raise SourceError(
                 f"{self.rows.label} suddenly holds no rows, where {loaded} are loaded. Nothing was removed. "
@@ -339,11 +348,12 @@ class _Load:
     def _refusal(self, counts: _Counts) -> str | None:
         """Return why nothing may be merged, or None."""
         self._require_rows(counts.read)
-        ceiling = self.settings.max_rejected_share
+        # Where the rows are of many tenants, each is refused alone.
+        ceiling = self.settings.max_rejected_share if not self.entity.tenant else ALMOST_ALL
         if counts.read and counts.rejected / counts.read > ceiling:
             return (
                 f"{self.rows.label}: {counts.rejected} of {counts.read} rows are bad, more than the share of "
-                f"{ceiling:.0%} that DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
+                f"{self.settings.max_rejected_share:.0%} that DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
                 "ingestion.rejected_rows holds each with its reason."
             )
         if not self._removes_vanished():
@@ -392,11 +402,10 @@ class _Load:
             ":rows_read, :inserted, :updated, :unchanged, :removed, :rejected, :run_id) RETURNING load_id",
             {**result.as_metadata(), "started_at": self.started_at, "outcome": outcome, "run_id": self.run_id},
         ).scalar_one()
-        self._execute(
-            "DELETE FROM ingestion.rejected_rows WHERE tenant_id = :tenant_id AND entity = :entity AND source = :source"
-        )
+        whose = "" if self.entity.tenant else "tenant_id = :tenant_id AND "
+        self._execute(f"DELETE FROM ingestion.rejected_rows WHERE {whose}entity = :entity AND source = :source")
         if result.rejected:
-            sql, parameters = merge.rejects_statement(self.rows.staged, self.tables)
+            sql, parameters = merge.rejects_statement(self.entity, self.rows.staged, self.tables)
             self._execute(sql, {**parameters, "load_id": load_id})
         if self.rows.malformed:
             self._execute(

@@ -129,16 +129,17 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _check_columns(path: Path, entity: Entity, mapping: EntityMapping) -> None:
-    for section, names in (
+    for section, mapped in (
         ("columns", mapping.columns),
         ("constants", mapping.constants),
         ("values", mapping.values),
     ):
-        for name in names:
-            if name not in (*entity.names, "deleted"):
+        for name in mapped:
+            names = dict.fromkeys((*((entity.tenant,) if entity.tenant else ()), *entity.names))
+            if name not in (*names, "deleted"):
                 raise MappingError(
                     f"{path}: {entity.name}.{section}.{name}: {entity.name} has no column {name!r}. "
-                    f"Its columns are {', '.join(entity.names)}, and deleted for removals."
+                    f"Its columns are {', '.join(names)}, and deleted for removals."
                 )
     both = sorted(set(mapping.columns) & set(mapping.constants))
     if both:

@@ -20,6 +20,8 @@ LATEST: Final = "2199-12-31"
 # plain 0 is still to be cast then, and every level would be read by one process.
 FENCE: Final = "OFFSET '0'"
 BLANKS: Final = "E' \\t\\r\\n'"
+# A date, or a date and a time, without an offset.
+LOCAL_TIME: Final = "^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]+[0-9]{2}\\:[0-9]{2}(\\:[0-9]{2}([.][0-9]+)?)?)?$"
 
 SQL_TYPES: Final[dict[Kind, str]] = {
     Kind.KEY: "uuid",
@@ -52,6 +54,11 @@ class Bound:
 def target(entity: Entity) -> str:
     """Return the schema-qualified raw table."""
     return f"{entity.table.schema}.{entity.table.name}"
+
+
+def tenant(entity: Entity, alias: str) -> str:
+    """Return the SQL of whose a row is: the configured tenant's, or that which the row names."""
+    return f"{alias}.tenant_id" if entity.tenant else ":tenant_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +154,14 @@ def _typed(column: Column, entity: Entity, bound: Bound, *, trusting: bool) -> s
             # The pattern keeps out now, today, infinity and five-digit years, which PostgreSQL would take.
             sql_type = SQL_TYPES[column.kind]
             valid = "" if trusting else f"AND pg_input_is_valid({text}, '{sql_type}') "
-            return (
-                f"CASE WHEN {text} LIKE '____-__-__%' AND {text} NOT LIKE '%BC' "
-                f"{valid}THEN CAST({text} AS {sql_type}) END"
-            )
+            value = f"CAST({text} AS {sql_type})"
+            if column.kind is Kind.MOMENT and entity.tenant:
+                # Each tenant has its own local time; that of the session is that of the configured tenant.
+                value = (
+                    f"CASE WHEN {text} ~ '{LOCAL_TIME}' THEN CAST({text} AS timestamp) AT TIME ZONE owner.timezone "
+                    f"ELSE {value} END"
+                )
+            return f"CASE WHEN {text} LIKE '____-__-__%' AND {text} NOT LIKE '%BC' {valid}THEN {value} END"
         case Kind.TIMEZONE:
             return f"CASE WHEN {text} = ANY (CAST(:timezones AS text[])) THEN {text} END"
         case Kind.NUMBER:
@@ -233,6 +244,8 @@ def check_statement(
     bound = Bound()
     known = {name for column in entity.names for name in mapping.source_columns(column)}
     known |= set(mapping.source_columns("deleted"))
+    if entity.tenant:
+        known |= set(mapping.source_columns(entity.tenant))
     texts = ", ".join(
         f"{_text_of(column.name, column.kind, mapping, staged, bound)} AS x_{column.name}" for column in entity.columns
     )
@@ -245,18 +258,30 @@ def check_statement(
     )
     problems = [pair for column in entity.columns for pair in _problems(column, bound)]
     problems += [(f"({rule.broken})", rule.reason) for rule in entity.rules]
+    whose, owner, tenant_id = "", "", ""
+    if entity.tenant:
+        whose = f"{_text_of(entity.tenant, Kind.TEXT, mapping, staged, bound)} AS x_tenant, "
+        tenant_id = "tenant_id, "
+        problems.insert(0, ("x_tenant IS NULL", f"'{entity.tenant} is missing'"))
+        if not entity.founds_tenants:
+            unknown = f"format('{entity.tenant} %s is no known tenant', quote_literal(left(x_tenant, 80)))"
+            problems.insert(1, ("x_tenant IS NOT NULL AND tenant_id IS NULL", unknown))
     if staged.header is None:
         problems.insert(0, ("is_no_object", "'the line is no JSON object, or holds a NUL character'"))
     broken = " OR ".join(f"coalesce({condition}, false)" for condition, _ in problems)
     reasons = ", ".join(f"CASE WHEN {condition} THEN {reason} END" for condition, reason in problems)
     hashed = ", ".join(f"x_{column.name}" for column in entity.columns)
+    if entity.founds_tenants:
+        owner = "CROSS JOIN LATERAL (SELECT keyed.x_tenant AS tenant_id, 'UTC' AS timezone) AS owner"
+    elif entity.tenant:
+        owner = "LEFT JOIN platform.tenants AS owner ON owner.tenant_id = keyed.x_tenant"
     parent = ""
     parent_id = "CAST(NULL AS uuid)"
     if entity.parent is not None:
         reference = next(column.name for column in entity.columns if column.must_exist)
         parent = (
             f"LEFT JOIN {target(entity.parent)} AS parent "
-            f"ON parent.tenant_id = :tenant_id AND parent.id = typed.{reference}"
+            f"ON parent.tenant_id = {tenant(entity, 'typed')} AND parent.id = typed.{reference}"
         )
         parent_id = "parent.id"
     names = ", ".join(entity.names)
@@ -270,7 +295,7 @@ def check_statement(
         )
     sql = f"""
 CREATE UNLOGGED TABLE {tables.checked} AS
-SELECT n, source_hash, unchanged, removed, source_key,
+SELECT n, {tenant_id}source_hash, unchanged, removed, source_key,
     CASE WHEN unchanged THEN NULL
         WHEN removed THEN CASE WHEN x_id IS NULL THEN 'id is missing' END
         WHEN {broken} THEN concat_ws('; ', {reasons}) END AS problem,
@@ -278,13 +303,14 @@ SELECT n, source_hash, unchanged, removed, source_key,
 FROM (
     SELECT typed.*, {parent_id} AS parent_id
     FROM (
-        SELECT keyed.*, loaded.id IS NOT NULL AND NOT removed AS unchanged, {source_key} AS source_key,
+        SELECT keyed.*, {"owner.tenant_id, " if entity.tenant else ""}
+            loaded.id IS NOT NULL AND NOT removed AS unchanged, {source_key} AS source_key,
         {values}
         FROM (
             SELECT named.*, hash_record_extended(ROW({hashed}, extra), 0) AS source_hash,
                 {_typed(key, entity, bound, trusting=trusting)} AS id
             FROM (
-                SELECT n, {texts}, {removed} AS removed, {staged.extra(known, bound)} AS extra,
+                SELECT n, {whose}{texts}, {removed} AS removed, {staged.extra(known, bound)} AS extra,
                     {"jsonb_typeof(document) IS DISTINCT FROM 'object'" if is_document else "false"} AS is_no_object
                 FROM {stage} AS stage
                 WHERE n <> ALL (CAST(:malformed AS bigint[]))
@@ -292,8 +318,10 @@ FROM (
             ) AS named
             {FENCE}
         ) AS keyed
+        {owner}
         LEFT JOIN {target(entity)} AS loaded
-            ON loaded.tenant_id = :tenant_id AND loaded.id = keyed.id AND loaded.source_hash = keyed.source_hash
+            ON loaded.tenant_id = {tenant(entity, "owner")} AND loaded.id = keyed.id
+            AND loaded.source_hash = keyed.source_hash
         {FENCE}
     ) AS typed
     {parent}
@@ -302,14 +330,28 @@ ORDER BY {", ".join(entity.order)}"""
     return sql, bound.parameters
 
 
-def duplicates_statement(tables: WorkingTables) -> str:
-    """Of several rows with one id the first counts; the others are set aside."""
+def duplicates_statement(entity: Entity, tables: WorkingTables) -> str:
+    """Of several rows of a tenant with one id the first counts; the others are set aside."""
+    key = "tenant_id, id" if entity.tenant else "id"
+    same = "checked.tenant_id = duplicate.tenant_id AND " if entity.tenant else ""
     return f"""
 UPDATE {tables.checked} AS checked SET problem = format('id is the same as in row %s', duplicate.first_n + :row_offset)
 FROM (
-    SELECT id, min(n) AS first_n FROM {tables.checked} WHERE problem IS NULL GROUP BY id HAVING count(*) > 1
+    SELECT {key}, min(n) AS first_n FROM {tables.checked} WHERE problem IS NULL GROUP BY {key} HAVING count(*) > 1
 ) AS duplicate
-WHERE checked.id = duplicate.id AND checked.n > duplicate.first_n AND checked.problem IS NULL"""
+WHERE {same}checked.id = duplicate.id AND checked.n > duplicate.first_n AND checked.problem IS NULL"""
+
+
+def refused_tenants_statement(tables: WorkingTables) -> str:
+    """Set aside all rows of the tenants of which too many are bad; nobody else's are held up by them."""
+    return f"""
+UPDATE {tables.checked} AS checked
+SET problem = format('not merged, since %s of its tenant''s %s rows are bad', tenant.bad, tenant.rows)
+FROM (
+    SELECT tenant_id, count(*) AS rows, count(*) FILTER (WHERE problem IS NOT NULL) AS bad FROM {tables.checked}
+    GROUP BY tenant_id
+) AS tenant
+WHERE tenant.bad > :ceiling * tenant.rows AND checked.tenant_id = tenant.tenant_id AND checked.problem IS NULL"""
 
 
 def counts_statement(tables: WorkingTables) -> str:
@@ -326,7 +368,7 @@ def updates_statement(entity: Entity, tables: WorkingTables) -> str:
     """Count the good rows whose id is loaded already, with other content."""
     return f"""
 SELECT count(*) FROM {tables.checked} AS checked
-JOIN {target(entity)} AS loaded ON loaded.tenant_id = :tenant_id AND loaded.id = checked.id
+JOIN {target(entity)} AS loaded ON loaded.tenant_id = {tenant(entity, "checked")} AND loaded.id = checked.id
 WHERE checked.problem IS NULL AND NOT checked.unchanged AND NOT checked.removed"""
 
 
@@ -340,7 +382,7 @@ def merge_statement(entity: Entity, tables: WorkingTables, *, updating: bool) ->
     on_conflict = f"\nON CONFLICT (tenant_id, id) DO UPDATE SET {updates}" if updating else ""
     return f"""
 INSERT INTO {target(entity)} AS loaded (tenant_id, {", ".join(own)})
-SELECT :tenant_id, {", ".join(own)} FROM {tables.checked}
+SELECT {tenant(entity, "checked")}, {", ".join(own)} FROM {tables.checked} AS checked
 WHERE problem IS NULL AND NOT unchanged AND NOT removed{on_conflict}"""
 
 
@@ -348,7 +390,8 @@ def tombstones_statement(entity: Entity, tables: WorkingTables) -> str:
     """Remove the records that the source marks as deleted."""
     return f"""
 DELETE FROM {target(entity)} AS loaded USING {tables.checked} AS checked
-WHERE checked.removed AND checked.problem IS NULL AND loaded.tenant_id = :tenant_id AND loaded.id = checked.id"""
+WHERE checked.removed AND checked.problem IS NULL AND loaded.tenant_id = {tenant(entity, "checked")}
+    AND loaded.id = checked.id"""
 
 
 def unidentified_statement(tables: WorkingTables) -> str:
@@ -356,19 +399,34 @@ def unidentified_statement(tables: WorkingTables) -> str:
     return f"SELECT EXISTS (SELECT FROM {tables.checked} WHERE id IS NULL)"
 
 
+def _owned(entity: Entity, tables: WorkingTables) -> str:
+    """Return the SQL condition that a loaded record is of a tenant that the source speaks of."""
+    if entity.tenant:
+        return f"loaded.tenant_id IN (SELECT tenant_id FROM {tables.checked})"
+    return "loaded.tenant_id = :tenant_id"
+
+
 def vanished_count_statement(entity: Entity, tables: WorkingTables) -> str:
     """Count the loaded records, and of them those that the source no longer has."""
     return f"""
-SELECT count(*) AS loaded, count(*) FILTER (WHERE seen.id IS NULL) AS vanished
-FROM {target(entity)} AS loaded LEFT JOIN (SELECT DISTINCT id FROM {tables.checked}) AS seen ON seen.id = loaded.id
-WHERE loaded.tenant_id = :tenant_id"""
+SELECT count(*) AS loaded, count(*) FILTER (WHERE NOT {_seen(entity, tables)}) AS vanished
+FROM {target(entity)} AS loaded
+WHERE {_owned(entity, tables)}"""
 
 
 def vanished_statement(entity: Entity, tables: WorkingTables) -> str:
     """Remove the records that the source no longer has. A bad row still counts as being there."""
     return f"""
-DELETE FROM {target(entity)} AS loaded WHERE loaded.tenant_id = :tenant_id
-    AND NOT EXISTS (SELECT FROM {tables.checked} AS checked WHERE checked.id = loaded.id)"""
+DELETE FROM {target(entity)} AS loaded WHERE {_owned(entity, tables)} AND NOT {_seen(entity, tables)}"""
+
+
+def _seen(entity: Entity, tables: WorkingTables) -> str:
+    """Return the SQL condition that a loaded record is in the source; one hash of it answers for all."""
+    if entity.tenant:
+        return (
+            f"(loaded.tenant_id, loaded.id) IN (SELECT tenant_id, id FROM {tables.checked} WHERE tenant_id IS NOT NULL)"
+        )
+    return f"loaded.id IN (SELECT id FROM {tables.checked} WHERE id IS NOT NULL)"
 
 
 def reasons_statement(tables: WorkingTables) -> str:
@@ -378,12 +436,13 @@ SELECT regexp_replace(problem, 'E?''([^'']|'''')*'' ', '', 'g') AS reason, count
 WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"""
 
 
-def rejects_statement(staged: StagedColumns, tables: WorkingTables) -> tuple[str, dict[str, Any]]:
-    """Set the bad rows aside as the source gave them."""
+def rejects_statement(entity: Entity, staged: StagedColumns, tables: WorkingTables) -> tuple[str, dict[str, Any]]:
+    """Set the bad rows aside as the source gave them; those of no known tenant are the configured one's."""
     bound = Bound()
+    whose = "coalesce(checked.tenant_id, :tenant_id)" if entity.tenant and not entity.founds_tenants else ":tenant_id"
     sql = f"""
 INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id)
-SELECT :tenant_id, :entity, :source, checked.n + :row_offset, checked.problem, {staged.raw_row(bound)}, :load_id
+SELECT {whose}, :entity, :source, checked.n + :row_offset, checked.problem, {staged.raw_row(bound)}, :load_id
 FROM {tables.checked} AS checked JOIN {tables.stage} AS stage ON stage.n = checked.n
 WHERE checked.problem IS NOT NULL"""
     return sql, bound.parameters

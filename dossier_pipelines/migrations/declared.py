@@ -9,15 +9,18 @@ import sqlalchemy as sa
 
 import dossier_pipelines.dossiers.tables
 import dossier_pipelines.ingestion.tables
+import dossier_pipelines.ingestion.users
+import dossier_pipelines.litigation.tables
 import dossier_pipelines.notifications.tables  # noqa: F401
 from dossier_pipelines.shared.tables import METADATA
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications")
+SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications", "litigation")
 # Functions, triggers and views, in the order in which they build on each other.
 PROGRAMS: Final = (
+    ("dossier_pipelines.shared", "days.sql"),
     ("dossier_pipelines.ingestion", "stable_uuid.sql"),
     ("dossier_pipelines.dossiers", "status_history.sql"),
     ("dossier_pipelines.dossiers", "health.sql"),
@@ -26,6 +29,11 @@ PROGRAMS: Final = (
     ("dossier_pipelines.dossiers", "views.sql"),
     ("dossier_pipelines.notifications", "mark_unplanned.sql"),
     ("dossier_pipelines.notifications", "views.sql"),
+    ("dossier_pipelines.litigation", "tenants.sql"),
+    ("dossier_pipelines.litigation", "task_history.sql"),
+    ("dossier_pipelines.litigation", "mark_tasks.sql"),
+    ("dossier_pipelines.litigation", "mark_metrics.sql"),
+    ("dossier_pipelines.litigation", "views.sql"),
 )
 
 

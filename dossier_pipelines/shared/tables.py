@@ -23,6 +23,15 @@ METADATA: Final = sa.MetaData(
 MOMENT: Final = sa.TIMESTAMP(timezone=True)
 
 
+PRIORITIES: Final = ("low", "medium", "high", "critical")
+
+
+def one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    """Return the constraint that ``column`` holds one of ``values``, or null."""
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({quoted})", name=column)
+
+
 def tenant_column() -> sa.Column[str]:
     """Return the column that leads every key. Collation C compares bytes, which keeps index probes cheap."""
     return sa.Column("tenant_id", sa.Text(collation="C"), nullable=False, comment="Whose row this is")

@@ -388,9 +388,9 @@ def test_a_day_ends_when_the_next_one_begins_for_the_first_time(database: Databa
         ends = [begin_of_next(day, ZoneInfo(zone)) - MICROSECOND for day in days]
         found = rows(
             database,
-            "SELECT dossiers.day_end(n.day, :zone) AS ends, dossiers.first_day(n.ends, :zone) AS last_moment, "
-            "dossiers.first_day(n.ends + interval '1 microsecond', :zone) AS first_moment, "
-            "dossiers.first_day(n.ends + interval '30 minutes', :zone) AS soon_after "
+            "SELECT platform.day_end(n.day, :zone) AS ends, platform.first_day(n.ends, :zone) AS last_moment, "
+            "platform.first_day(n.ends + interval '1 microsecond', :zone) AS first_moment, "
+            "platform.first_day(n.ends + interval '30 minutes', :zone) AS soon_after "
             "FROM unnest(CAST(:days AS date[]), CAST(:ends AS timestamptz[])) AS n (day, ends)",
             zone=zone,
             days=days,
@@ -408,7 +408,7 @@ def test_a_day_ends_when_the_next_one_begins_for_the_first_time(database: Databa
 
 def end_of(database: Database, day: date) -> dict[str, datetime]:
     """When the day ends, by tenant."""
-    found = rows(database, "SELECT tenant_id, dossiers.day_end(:day, timezone) AS at FROM platform.tenants", day=day)
+    found = rows(database, "SELECT tenant_id, platform.day_end(:day, timezone) AS at FROM platform.tenants", day=day)
     return {row.tenant_id: row.at for row in found}
 
 
@@ -416,7 +416,7 @@ def refreshed_as_of(database: Database, day: date) -> dict[Key, Health]:
     """What a full refresh computes as of the end of the day, of dossiers that exist by then."""
     with database.transaction() as connection:
         connection.execute(
-            sa.text("UPDATE platform.tenants SET clock_at = dossiers.day_end(:day, timezone)"), {"day": day}
+            sa.text("UPDATE platform.tenants SET clock_at = platform.day_end(:day, timezone)"), {"day": day}
         )
     refresh_health(database, VARIED, now=NOW, full=True)
     opened = {
@@ -456,7 +456,7 @@ def tell_until(database: Database, day: date) -> None:
     with database.transaction() as connection:
         for sql in (
             "INSERT INTO platform.tenants (tenant_id, timezone, clock_at) "
-            "SELECT tenant_id || :suffix, timezone, dossiers.day_end(:day, timezone) FROM platform.tenants "
+            "SELECT tenant_id || :suffix, timezone, platform.day_end(:day, timezone) FROM platform.tenants "
             "WHERE tenant_id NOT LIKE '% until %'",
             "INSERT INTO raw.dossiers (tenant_id, id, name, type, created_at) "
             "SELECT n.tenant_id, d.id, d.name, d.type, d.created_at FROM raw.dossiers AS d "
@@ -492,7 +492,7 @@ def _known(connection: sa.Connection, day: date) -> dict[Known, list[tuple[str, 
             "SELECT c.tenant_id, c.id, c.dossier_id, c.created_at, h.status, h.valid_from FROM raw.commitments AS c "
             "JOIN platform.tenants AS t ON t.tenant_id = c.tenant_id AND t.tenant_id NOT LIKE '% until %' "
             "JOIN dossiers.commitment_history AS h ON h.tenant_id = c.tenant_id AND h.commitment_id = c.id "
-            "WHERE coalesce(greatest(c.created_at, h.valid_from) <= dossiers.day_end(:day, t.timezone), true) "
+            "WHERE coalesce(greatest(c.created_at, h.valid_from) <= platform.day_end(:day, t.timezone), true) "
             "ORDER BY c.tenant_id, c.id, h.ordinal"
         ),
         {"day": day},

@@ -4,7 +4,7 @@
 
 CREATE OR REPLACE FUNCTION dossiers.newest_snapshot_end(tenant text) RETURNS timestamptz LANGUAGE sql STABLE
 RETURN (
-    SELECT dossiers.day_end(r.newest_day, t.timezone)
+    SELECT platform.day_end(r.newest_day, t.timezone)
     FROM dossiers.snapshot_reach AS r
     JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
     WHERE r.tenant_id = tenant

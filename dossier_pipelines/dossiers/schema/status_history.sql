@@ -3,23 +3,6 @@
 -- overdue detection makes. raw.commitments.status_since says since when the present status holds, so that a statistic
 -- as of now never looks into the history.
 
--- The last moment of a day. Where clocks change at midnight it comes twice, or not at all: the first moment of the new
--- day counts. Both functions are inlined where they are used; one that called itself immutable would not be, since adding
--- an interval is not.
-CREATE OR REPLACE FUNCTION dossiers.day_end(day date, timezone text) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN least(
-    CAST(day + 1 AS timestamp) AT TIME ZONE timezone,
-    (CAST(day + 1 AS timestamp) - interval '1 hour') AT TIME ZONE timezone + interval '1 hour'
-) - interval '1 microsecond';
-
--- The first day by whose end a moment has come; null for null. In an hour that comes twice before midnight it is not the
--- day that the clock shows.
-CREATE OR REPLACE FUNCTION dossiers.first_day(moment timestamptz, timezone text) RETURNS date
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN CAST(moment AT TIME ZONE timezone AS date)
-    + CASE WHEN moment > dossiers.day_end(CAST(moment AT TIME ZONE timezone AS date), timezone) THEN 1 ELSE 0 END;
-
 -- Since when the status of a new commitment holds, as far as the source tells; null: always. A commitment that arrives
 -- as overdue was so from the day after it was due.
 CREATE OR REPLACE FUNCTION dossiers.date_new_status() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -28,7 +11,7 @@ BEGIN
         WHEN 'completed' THEN greatest(NEW.completed_at, NEW.created_at)
         WHEN 'cancelled' THEN greatest(NEW.cancelled_at, NEW.created_at)
         WHEN 'overdue' THEN greatest(
-            (SELECT dossiers.day_end(NEW.due_date, t.timezone) + interval '1 microsecond'
+            (SELECT platform.day_end(NEW.due_date, t.timezone) + interval '1 microsecond'
             FROM platform.tenants AS t WHERE t.tenant_id = NEW.tenant_id),
             NEW.created_at
         )

@@ -1,5 +1,5 @@
 -- The day of the oldest record. Grain: one row. Reads every record: only asked to explain a refusal.
-SELECT min(dossiers.first_day(x.moment, t.timezone)) AS day
+SELECT min(platform.first_day(x.moment, t.timezone)) AS day
 FROM platform.tenants AS t
 JOIN (
     SELECT d.tenant_id, min(d.created_at) AS moment FROM raw.dossiers AS d GROUP BY d.tenant_id

@@ -34,7 +34,7 @@ engaged AS (
             WHEN v.in_year < 0 THEN 'engagements_aged' END AS happened
     FROM engagement AS e
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN x.moment > e.base_end THEN dossiers.first_day(x.moment, e.timezone) ELSE e.base_day END,
+        SELECT CASE WHEN x.moment > e.base_end THEN platform.first_day(x.moment, e.timezone) ELSE e.base_day END,
             x.in_year, x.in_quarter, x.latest
         FROM (VALUES
             (e.occurred_at, CAST(e.in_window AS integer), CAST(e.in_window AS integer), e.occurred_at),
@@ -58,7 +58,7 @@ held AS (
     -- Most of it is long past; what day that was nobody asks.
     CROSS JOIN LATERAL (
         SELECT CASE WHEN greatest(h.valid_from, c.created_at) > s.base_end
-            THEN dossiers.first_day(greatest(h.valid_from, c.created_at), s.timezone) ELSE s.base_day END AS day
+            THEN platform.first_day(greatest(h.valid_from, c.created_at), s.timezone) ELSE s.base_day END AS day
         OFFSET '0'
     ) AS f
     WINDOW later AS (

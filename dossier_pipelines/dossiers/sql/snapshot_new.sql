@@ -18,7 +18,7 @@ valued AS (
     JOIN snapshot_scope AS k ON k.ordinal = r.ordinal
     LEFT JOIN dossiers.health_settings AS s
         ON s.tenant_id = k.tenant_id AND s.version = :version AND s.dossier_type = k.settings_type
-    CROSS JOIN LATERAL (SELECT dossiers.day_end(r.day, k.timezone) AS day_end OFFSET '0') AS d
+    CROSS JOIN LATERAL (SELECT platform.day_end(r.day, k.timezone) AS day_end OFFSET '0') AS d
     CROSS JOIN LATERAL dossiers.health(
         CAST(r.in_year AS bigint), CAST(r.total AS bigint), CAST(r.fulfilled AS bigint), r.latest, d.day_end,
         s.weight_engagement, s.weight_commitment, s.weight_recency, s.yearly_target, s.min_engagements, s.min_commitments,
@@ -50,7 +50,7 @@ told AS (
                 FROM (
                     SELECT floor(extract(epoch FROM c.day_end - c.latest) / 86400) AS days,
                         floor(extract(
-                            epoch FROM dossiers.day_end(c.day - 1, c.timezone) - c.latest_before
+                            epoch FROM platform.day_end(c.day - 1, c.timezone) - c.latest_before
                         ) / 86400) AS days_before
                 ) AS n
             )

@@ -13,6 +13,6 @@ SELECT max(m.today) AS newest, coalesce(bool_or(
 FROM platform.tenants AS t
 CROSS JOIN LATERAL (
     SELECT CAST(coalesce(t.clock_at, CAST(:now AS timestamptz)) AT TIME ZONE t.timezone AS date) AS today,
-        dossiers.day_end(CAST(:first_day AS date), t.timezone) AS first_end
+        platform.day_end(CAST(:first_day AS date), t.timezone) AS first_end
 ) AS m
 WHERE (CAST(:tenant_id AS text) IS NULL OR t.tenant_id = :tenant_id)

@@ -4,9 +4,9 @@
 -- compared with; from_day the first on which the dossier exists; born whether that is the day on which it was opened.
 SELECT row_number() OVER () AS ordinal, x.*,
     x.from_day - 1 AS base_day,
-    dossiers.day_end(x.from_day - 1, x.timezone) AS base_end,
-    dossiers.day_end(x.from_day - 1, x.timezone) - 365 * interval '24 hours' AS window_start,
-    dossiers.day_end(x.last_day, x.timezone) AS last_end
+    platform.day_end(x.from_day - 1, x.timezone) AS base_end,
+    platform.day_end(x.from_day - 1, x.timezone) - 365 * interval '24 hours' AS window_start,
+    platform.day_end(x.last_day, x.timezone) AS last_end
 FROM (
     SELECT c.tenant_id, c.dossier_id, r.timezone, r.first_day, r.last_day,
         CASE WHEN d.type = ANY (CAST(:settings_types AS text[])) THEN d.type ELSE '*' END AS settings_type,
@@ -27,6 +27,6 @@ FROM (
         SELECT w.tenant_id, w.dossier_id FROM snapshot_wanted AS w WHERE CAST(:few AS boolean)
     ) AS c ON c.tenant_id = r.tenant_id
     LEFT JOIN raw.dossiers AS d ON d.tenant_id = c.tenant_id AND d.id = c.dossier_id
-    CROSS JOIN LATERAL (SELECT dossiers.first_day(d.created_at, r.timezone) AS opened OFFSET '0') AS o
+    CROSS JOIN LATERAL (SELECT platform.first_day(d.created_at, r.timezone) AS opened OFFSET '0') AS o
     WHERE r.first_day <= r.last_day
 ) AS x

@@ -7,7 +7,7 @@
 -- A day is 24 hours in every window.
 WITH moment AS (
     SELECT t.tenant_id, m.as_of, d.today,
-        dossiers.day_end(d.today, t.timezone) + interval '1 microsecond' AS midnight,
+        platform.day_end(d.today, t.timezone) + interval '1 microsecond' AS midnight,
         coalesce(latest.settings_version <> :version OR latest.as_of > m.as_of, false) AS all_stale
     FROM platform.tenants AS t
     CROSS JOIN LATERAL (

@@ -1,0 +1,76 @@
+-- Tell each person in one message which open tasks and scheduled hearings of theirs are due in the next 24 hours, most
+-- urgent first, and record an event per item and date. A task is its assignee's, or else the people's of its case; a
+-- hearing is the owner's and the advocate's of its case. One message a person and day of the tenant.
+-- Grain: one row of counts. Uses tasks_open_due_idx and hearings_scheduled_idx by a range per tenant; cases_pkey,
+-- courts_pkey; the unique keys of events and notifications keep a second run silent.
+WITH moment AS (
+    SELECT d.tenant_id, t.timezone, d.as_of, CAST(d.as_of AT TIME ZONE t.timezone AS date) AS today
+    FROM jsonb_to_recordset(CAST(:due AS jsonb)) AS d (tenant_id text, as_of timestamptz)
+    JOIN platform.tenants AS t ON t.tenant_id = d.tenant_id
+),
+item AS MATERIALIZED (
+    SELECT m.tenant_id, m.as_of, m.today, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee,
+        c.case_number, c.owner_id, c.assigned_to, o.name AS court, o.city
+    FROM moment AS m
+    CROSS JOIN LATERAL (
+        SELECT 'task' AS type, t.id, t.title, t.due_date AS due_at, t.priority, t.assigned_to, t.case_id, CAST(NULL AS uuid) AS court_id
+        FROM raw.tasks AS t
+        WHERE t.tenant_id = m.tenant_id AND t.status IN ('pending', 'in_progress')
+            AND t.due_date > m.as_of AND t.due_date <= m.as_of + interval '24 hours'
+        UNION ALL
+        SELECT 'hearing', h.id, NULL, h.hearing_date, 'high', NULL, h.case_id, h.court_id
+        FROM raw.hearings AS h
+        WHERE h.tenant_id = m.tenant_id AND h.status = 'scheduled'
+            AND h.hearing_date > m.as_of AND h.hearing_date <= m.as_of + interval '24 hours'
+    ) AS i
+    LEFT JOIN LATERAL (
+        SELECT y.case_number, y.owner_id, y.assigned_to, y.court_id FROM raw.cases AS y
+        WHERE y.tenant_id = m.tenant_id AND y.id = i.case_id LIMIT 1
+    ) AS c ON true
+    LEFT JOIN LATERAL (
+        SELECT z.name, z.city FROM raw.courts AS z
+        WHERE i.type = 'hearing' AND z.tenant_id = m.tenant_id AND z.id = coalesce(i.court_id, c.court_id) LIMIT 1
+    ) AS o ON true
+),
+happened AS (
+    INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, run_id, dedupe_key)
+    SELECT i.tenant_id, 'deadline_approaching', i.type, i.id,
+        jsonb_build_object('entity_type', i.type, 'entity_id', i.id, 'priority', i.priority, 'due_date', i.due_at,
+            'hours_until_due', round(CAST(extract(epoch FROM i.due_at - i.as_of) / 3600 AS numeric), 2)),
+        i.as_of, CAST(:run_id AS text),
+        concat('deadline_approaching:', i.type, ':', i.id, ':', to_char(i.due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'))
+    FROM item AS i
+    ON CONFLICT DO NOTHING
+    RETURNING id
+),
+message AS MATERIALIZED (
+    SELECT i.tenant_id, i.today, i.as_of, p.user_id, count(*) AS items,
+        min(CASE i.priority WHEN 'critical' THEN 1 WHEN 'high' THEN 2 ELSE 3 END) AS urgency,
+        jsonb_agg(jsonb_build_object('type', i.type, 'id', i.id,
+            'title', coalesce(i.title, concat_ws(' at ', i.case_number, i.court)), 'due_at', i.due_at,
+            'priority', i.priority, 'case_number', i.case_number, 'court', i.court, 'city', i.city)
+            ORDER BY i.priority NOT IN ('high', 'critical'), i.due_at, i.id) AS listed
+    FROM item AS i
+    CROSS JOIN LATERAL (
+        SELECT i.assignee AS user_id WHERE i.assignee IS NOT NULL
+        UNION SELECT i.owner_id WHERE i.assignee IS NULL AND i.owner_id IS NOT NULL
+        UNION SELECT i.assigned_to WHERE i.assignee IS NULL AND i.assigned_to IS NOT NULL
+    ) AS p
+    GROUP BY i.tenant_id, i.today, i.as_of, p.user_id
+),
+told AS (
+    INSERT INTO notifications.notifications (
+        tenant_id, user_id, kind, urgency, title, message, metadata, channels, dedupe_key, run_id, created_at
+    )
+    SELECT g.tenant_id, g.user_id, 'deadlines', g.urgency, 'Your Upcoming Deadlines (Next 24 Hours)',
+        concat(g.items, CASE g.items WHEN 1 THEN ' item is' ELSE ' items are' END, ' due in the next 24 hours.'),
+        jsonb_build_object('items', g.listed), ARRAY['in_app', 'email'], concat('deadlines:', g.user_id, ':', g.today),
+        CAST(:run_id AS text), g.as_of
+    FROM message AS g
+    ON CONFLICT (tenant_id, dedupe_key) DO NOTHING
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM item AS i WHERE i.type = 'task') AS tasks,
+    (SELECT count(*) FROM item AS i WHERE i.type = 'hearing') AS hearings, (SELECT count(*) FROM happened) AS events,
+    (SELECT count(*) FROM told) AS notifications,
+    (SELECT count(*) FROM item AS i WHERE coalesce(i.assignee, i.owner_id, i.assigned_to) IS NULL) AS without_recipient

@@ -1,0 +1,17 @@
+-- The tenants and days that metrics are taken of. A working table. Grain: one row per tenant whose clock has come to
+-- :first_day. Uses tenants_pkey.
+SELECT x.tenant_id, x.timezone, x.first_day, x.last_day, platform.day_end(x.last_day, x.timezone) AS last_end, x.hours
+FROM (
+    SELECT r.tenant_id, t.timezone, CAST(:first_day AS date) AS first_day,
+        least(
+            CAST(:last_day AS date), CAST(coalesce(t.clock_at, CAST(:now AS timestamptz)) AT TIME ZONE t.timezone AS date)
+        ) AS last_day,
+        CAST(:hours AS jsonb)
+            || coalesce((
+                SELECT jsonb_object_agg(p.priority, p.hours) FROM raw.sla_policies AS p WHERE p.tenant_id = r.tenant_id
+            ), '{}') AS hours
+    FROM raw.tenants AS r
+    JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
+    WHERE r.tenant_id = ANY (CAST(:tenants AS text[])) OR CAST(:tenants AS text[]) IS NULL
+) AS x
+WHERE x.first_day <= x.last_day

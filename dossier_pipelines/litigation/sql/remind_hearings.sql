@@ -1,0 +1,61 @@
+-- Tell the owner and the advocate of each scheduled hearing of today and tomorrow, by the calendar of its tenant, and
+-- record an event: once per hearing, person and local day of the hearing, so that a moved hearing is told again.
+-- Grain: one row of counts. Uses hearings_scheduled_idx by a range per tenant; cases_pkey, courts_pkey; the unique keys of
+-- events and notifications keep a second run silent.
+WITH moment AS (
+    SELECT d.tenant_id, t.timezone, d.as_of, CAST(d.as_of AT TIME ZONE t.timezone AS date) AS today
+    FROM jsonb_to_recordset(CAST(:due AS jsonb)) AS d (tenant_id text, as_of timestamptz)
+    JOIN platform.tenants AS t ON t.tenant_id = d.tenant_id
+),
+hearing AS MATERIALIZED (
+    SELECT m.tenant_id, m.timezone, m.as_of, h.id, h.hearing_date, h.case_id, c.case_number, c.title, c.owner_id,
+        c.assigned_to, o.name AS court, o.city, CAST(h.hearing_date AT TIME ZONE m.timezone AS date) AS day
+    FROM moment AS m
+    CROSS JOIN LATERAL (
+        SELECT x.id, x.hearing_date, x.case_id, x.court_id FROM raw.hearings AS x
+        WHERE x.tenant_id = m.tenant_id AND x.status = 'scheduled' AND x.hearing_date > m.as_of
+            AND x.hearing_date <= platform.day_end(m.today + 1, m.timezone)
+    ) AS h
+    LEFT JOIN LATERAL (
+        SELECT y.case_number, y.title, y.owner_id, y.assigned_to, y.court_id FROM raw.cases AS y
+        WHERE y.tenant_id = m.tenant_id AND y.id = h.case_id LIMIT 1
+    ) AS c ON true
+    LEFT JOIN LATERAL (
+        SELECT z.name, z.city FROM raw.courts AS z
+        WHERE z.tenant_id = m.tenant_id AND z.id = coalesce(h.court_id, c.court_id) LIMIT 1
+    ) AS o ON true
+),
+happened AS (
+    INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, run_id, dedupe_key)
+    SELECT h.tenant_id, 'hearing_reminder', 'hearing', h.id,
+        jsonb_build_object('hearing_id', h.id, 'case_id', h.case_id, 'hearing_date', h.hearing_date), h.as_of,
+        CAST(:run_id AS text), concat('hearing_reminder:', h.id, ':', h.day)
+    FROM hearing AS h
+    ON CONFLICT DO NOTHING
+    RETURNING id
+),
+told AS (
+    INSERT INTO notifications.notifications (
+        tenant_id, user_id, kind, urgency, title, message, metadata, channels, dedupe_key, run_id, created_at
+    )
+    SELECT h.tenant_id, p.user_id, 'hearing_reminder', 2,
+        concat('Hearing Reminder: ', h.case_number, ' - ', coalesce(h.court, 'court not yet known')),
+        concat(h.case_number, coalesce(concat(' (', h.title, ')'), ''), ' is heard on ',
+            to_char(h.hearing_date AT TIME ZONE h.timezone, 'YYYY-MM-DD HH24:MI'), ' (', h.timezone, ') at ',
+            coalesce(concat_ws(', ', h.court, h.city), 'a court that is not yet known'), '.'),
+        jsonb_build_object('hearing_id', h.id, 'case_id', h.case_id, 'case_number', h.case_number, 'case_title', h.title,
+            'court', h.court, 'city', h.city, 'hearing_at', h.hearing_date),
+        ARRAY['in_app', 'email', 'whatsapp'], concat('hearing_reminder:', h.id, ':', p.user_id, ':', h.day),
+        CAST(:run_id AS text), h.as_of
+    FROM hearing AS h
+    CROSS JOIN LATERAL (
+        SELECT h.owner_id AS user_id WHERE h.owner_id IS NOT NULL
+        UNION SELECT h.assigned_to WHERE h.assigned_to IS NOT NULL
+    ) AS p
+    ON CONFLICT (tenant_id, dedupe_key) DO NOTHING
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM hearing) AS hearings, (SELECT count(*) FROM happened) AS events,
+    (SELECT count(*) FROM told) AS notifications,
+    (SELECT count(*) FROM hearing AS h WHERE h.owner_id IS NULL AND h.assigned_to IS NULL) AS without_recipient,
+    (SELECT count(*) FROM hearing AS h WHERE h.court IS NULL) AS without_court

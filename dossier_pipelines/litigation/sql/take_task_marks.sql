@@ -1,0 +1,6 @@
+-- Take the marks that are visible now; what commits later is left for the next check. A working table of the check.
+-- Grain: one row per mark of a tenant in task_moments. Reads the marks, which are few: every check takes them away.
+DELETE FROM litigation.task_marks AS k
+USING task_moments AS m
+WHERE k.tenant_id = m.tenant_id
+RETURNING k.tenant_id, k.task_id

@@ -1,0 +1,37 @@
+-- The tasks that have to be judged: those that are marked, and those that time has brought since the last check: a due
+-- date that passed, an age that reached the hours of its priority. All open ones and all flagged ones of a tenant whose
+-- service levels changed, or whose clock was put back. A working table of the check.
+-- Grain: one row per task. Uses tasks_open_due_idx and tasks_open_created_idx by ranges, tasks_pkey.
+SELECT DISTINCT x.tenant_id, x.task_id
+FROM (
+    SELECT k.tenant_id, k.task_id FROM taken_marks AS k WHERE k.task_id IS NOT NULL
+    UNION ALL
+    SELECT m.tenant_id, t.id
+    FROM task_moments AS m
+    CROSS JOIN LATERAL (
+        SELECT o.id FROM raw.tasks AS o
+        WHERE o.tenant_id = m.tenant_id AND o.status IN ('pending', 'in_progress')
+            AND o.due_date >= coalesce(m.checked_until - CAST(:grace AS interval), '-infinity')
+            AND o.due_date < m.as_of - CAST(:grace AS interval)
+    ) AS t
+    UNION ALL
+    SELECT m.tenant_id, t.id
+    FROM task_moments AS m
+    CROSS JOIN LATERAL jsonb_each_text(m.hours) AS p (priority, hours)
+    CROSS JOIN LATERAL (
+        SELECT o.id FROM raw.tasks AS o
+        WHERE o.tenant_id = m.tenant_id AND o.priority = p.priority AND o.status IN ('pending', 'in_progress')
+            AND o.created_at > coalesce(m.checked_until - CAST(p.hours AS float8) * interval '1 hour', '-infinity')
+            AND o.created_at <= m.as_of - CAST(p.hours AS float8) * interval '1 hour'
+    ) AS t
+    UNION ALL
+    SELECT m.tenant_id, t.id
+    FROM task_moments AS m
+    CROSS JOIN LATERAL (
+        SELECT o.id FROM raw.tasks AS o WHERE o.tenant_id = m.tenant_id AND o.status IN ('pending', 'in_progress')
+        UNION ALL
+        SELECT f.task_id FROM litigation.task_flags AS f WHERE f.tenant_id = m.tenant_id
+    ) AS t
+    WHERE m.as_of < m.checked_until
+        OR EXISTS (SELECT FROM taken_marks AS k WHERE k.tenant_id = m.tenant_id AND k.task_id IS NULL)
+) AS x
