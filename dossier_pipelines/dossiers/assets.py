@@ -10,8 +10,10 @@ from dossier_pipelines.dossiers import lineage, locks, tables
 from dossier_pipelines.dossiers.entities import ENTITIES
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.dossiers.refresh import PACKAGE, refresh_health
+from dossier_pipelines.ingestion.assets import raw_asset
 from dossier_pipelines.ingestion.configured import configured_source
 from dossier_pipelines.ingestion.entity import Entity
+from dossier_pipelines.ingestion.load import LoadResult
 from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.shared import owners
 from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
@@ -41,49 +43,24 @@ def _computed_for(run: dg.DagsterRun, settings: Settings) -> datetime | None:
     return parse_moment(found, timezone=zone(settings.timezone, setting="DOSSIER_TIMEZONE"), argument="as_of")
 
 
-def _raw_asset(entity: Entity) -> dg.AssetsDefinition:
-    """Return the asset that loads ``entity`` from the configured source."""
-    deps = [dg.AssetKey(["raw", entity.parent.name])] if entity.parent else []
-
-    @dg.asset(
-        key=["raw", entity.name],
-        deps=deps,
-        group_name=GROUP,
-        kinds={"postgres", "sql"},
-        owners=[owners.PLATFORM],
-        description=f"{RAW_DESCRIPTIONS[entity.name]} Unusable rows are set aside, with the reason in words, "
-        "in ingestion.rejected_rows.",
-        metadata=table_metadata(entity.table),
-        code_version="1",
+def _load(database: Database, entity: Entity, run: dg.DagsterRun) -> LoadResult | None:
+    settings = read_settings()
+    return configured_source(settings).load(
+        database, entity, known=ENTITIES, run_id=run.run_id, noticed_at=_computed_for(run, settings)
     )
-    def raw_asset(
-        context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
-    ) -> dg.MaterializeResult[None]:
-        with readable_failures(f"Loading {entity.name}"):
-            settings = read_settings()
-            result = configured_source(settings).load(
-                database,
-                entity,
-                known=ENTITIES,
-                run_id=context.run.run_id,
-                noticed_at=_computed_for(context.run, settings),
-            )
-        if result is None:
-            context.log.info("The source has no %s; what is loaded stays.", entity.name)
-            return dg.MaterializeResult(metadata={"source_has_it": False, "rows_read": 0})
-        return dg.MaterializeResult(
-            metadata={
-                **result.as_metadata(),
-                "source": result.source,
-                "dagster/row_count": result.rows_read - result.rejected,
-                "rejected_because": dg.MetadataValue.json(dict(result.reasons)),
-            }
-        )
-
-    return raw_asset
 
 
-RAW_ASSETS = [_raw_asset(entity) for entity in ENTITIES.values()]
+RAW_ASSETS = [
+    raw_asset(
+        entity,
+        key=dg.AssetKey(["raw", entity.name]),
+        deps=[dg.AssetKey(["raw", entity.parent.name])] if entity.parent else [],
+        group=GROUP,
+        description=RAW_DESCRIPTIONS[entity.name],
+        load=_load,
+    )
+    for entity in ENTITIES.values()
+]
 
 
 class RefreshConfig(dg.Config):

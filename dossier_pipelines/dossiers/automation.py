@@ -4,12 +4,9 @@ Everything here decides; nothing is written. A tick that finds its job running s
 the lease inside the run is the hard guarantee. Settings are read where definitions are built, each with its default.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import dagster as dg
-import sqlalchemy as sa
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dossier_pipelines.dossiers import locks
 from dossier_pipelines.dossiers.assets import RefreshConfig
@@ -19,17 +16,10 @@ from dossier_pipelines.dossiers.snapshot_assets import HISTORY_KEY, SNAPSHOTS_KE
 from dossier_pipelines.dossiers.snapshot_ops import remove_old_snapshots_job, restate_snapshots_job
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
-from dossier_pipelines.shared.job_lease import JobLock
 from dossier_pipelines.shared.partitions import day_of
-from dossier_pipelines.shared.runs import busy_reason, failure_reason
+from dossier_pipelines.shared.scheduling import ScheduledJob, schedule_under_lock, when_quiet
 
-# Changes are collected until it has been quiet for a moment, but none waits longer than the second figure: a thousand
-# changes to one dossier cost one calculation, and each is in the score within the two minutes that are promised.
-QUIET_SECONDS = 3.0
-LONGEST_WAIT_SECONDS = 20.0
 SENSOR_INTERVAL_SECONDS = 10
-
-ScheduledJob = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 HEALTH = dg.AssetSelection.assets(
     ["dossiers", "engagement_stats"], ["dossiers", "commitment_stats"], ["dossiers", "health_scores"]
@@ -80,34 +70,6 @@ JOBS: list[ScheduledJob] = [
 ]
 
 
-def _schedule(
-    name: str,
-    *,
-    cron: str,
-    job: ScheduledJob,
-    lock: JobLock,
-    description: str,
-    settings: Settings,
-) -> dg.ScheduleDefinition:
-    """Return a schedule that skips while a run under its lock is queued or in progress."""
-
-    def decide(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        reason = busy_reason(context.instance, lock)
-        return dg.SkipReason(reason) if reason else dg.RunRequest()
-
-    return dg.ScheduleDefinition(
-        name=name,
-        cron_schedule=cron,
-        execution_timezone=settings.timezone,
-        job=job,
-        description=description,
-        execution_fn=decide,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.scheduled_jobs
-        else dg.DefaultScheduleStatus.STOPPED,
-    )
-
-
 def _interval_cron(minutes: int) -> str:
     return f"*/{minutes} * * * *" if minutes < 60 else f"0 */{minutes // 60} * * *"
 
@@ -146,7 +108,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     return [
         _snapshot_schedule(settings),
         *_retention_schedules(settings),
-        _schedule(
+        schedule_under_lock(
             "refresh_health_scores",
             cron=_interval_cron(settings.refresh_interval_minutes),
             job=refresh_health_scores_job,
@@ -154,7 +116,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             description="Refresh every score that a change or the time made stale.",
             settings=settings,
         ),
-        _schedule(
+        schedule_under_lock(
             "detect_overdue_commitments",
             cron=f"0 {settings.overdue_check_hour} * * *",
             job=detect_overdue_commitments_job,
@@ -163,7 +125,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             settings=settings,
         ),
         # An hour after the daily overdue detection, when nobody works.
-        _schedule(
+        schedule_under_lock(
             "recompute_health_scores_nightly",
             cron=f"0 {(settings.overdue_check_hour + 1) % 24} * * *",
             job=recompute_health_scores_job,
@@ -179,7 +141,7 @@ def _retention_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     if not settings.history_days:
         return []
     return [
-        _schedule(
+        schedule_under_lock(
             "remove_old_snapshots",
             cron="30 4 2 * *",
             job=remove_old_snapshots_job,
@@ -188,17 +150,6 @@ def _retention_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             settings=settings,
         )
     ]
-
-
-def _when_quiet(
-    instance: dg.DagsterInstance, waiting: sa.Row[Any], lock: JobLock, *, what: str, patience: timedelta
-) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a run once no more changes come, unless one is under way, or failed within ``patience``."""
-    if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
-        return dg.SkipReason(f"{waiting.marks} {what} so far; waiting until it is quiet.")
-    # What fails for a reason would fail again every few seconds.
-    reason = busy_reason(instance, lock) or failure_reason(instance, lock, within=patience, now=datetime.now(UTC))
-    return dg.SkipReason(reason) if reason else dg.RunRequest()
 
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
@@ -218,7 +169,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         if not waiting.marks:
             return dg.SkipReason("No record changed since the last refresh.")
         patience = timedelta(minutes=settings.refresh_interval_minutes)
-        return _when_quiet(context.instance, waiting, locks.REFRESH, what="changes", patience=patience)
+        return when_quiet(context.instance, waiting, locks.REFRESH, what="changes", patience=patience)
 
     @dg.sensor(
         name="late_records",
@@ -233,6 +184,6 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         waiting = database.run(PACKAGE, "waiting_snapshot_marks")[0]
         if not waiting.marks:
             return dg.SkipReason("No record arrived late.")
-        return _when_quiet(context.instance, waiting, locks.SNAPSHOTS, what="late changes", patience=timedelta(hours=1))
+        return when_quiet(context.instance, waiting, locks.SNAPSHOTS, what="late changes", patience=timedelta(hours=1))
 
     return [changed_records, late_records]

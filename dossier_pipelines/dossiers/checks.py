@@ -4,78 +4,20 @@ A failed blocking check keeps what comes after from being published. Only ids ar
 people.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import dagster as dg
 
 from dossier_pipelines.dossiers.entities import ENTITIES
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.dossiers.refresh import PACKAGE
+from dossier_pipelines.ingestion.checks import rejected_share_check
+from dossier_pipelines.shared.checks import violations
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 FRESH_MINUTES = 60
 FRESH_SHARE = 0.95
-# Above this share of rejected rows the check warns; above DOSSIER_MAX_REJECTED_SHARE nothing is merged at all.
-REJECTED_SHARE_WARNING = 0.01
 SCORES = dg.AssetKey(["dossiers", "health_scores"])
-
-
-def _violations(
-    database: Database,
-    name: str,
-    parameters: Mapping[str, Any] | None,
-    *,
-    promise: str,
-    remedy: str,
-    warn: bool = False,
-) -> dg.AssetCheckResult:
-    """Run a statement that returns (violations, examples) and judge it."""
-    with readable_failures(f"Checking: {promise}"):
-        found = database.run(PACKAGE, name, parameters)[0]
-    violations = int(found.violations)
-    passed = violations == 0
-    return dg.AssetCheckResult(
-        passed=passed,
-        severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
-        description=promise if passed else f"Broken for {violations}: {promise} {remedy}",
-        metadata={
-            "violations": violations,
-            "examples": dg.MetadataValue.json([str(example) for example in found.examples or []]),
-        },
-    )
-
-
-def _rejected_share_check(entity: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=dg.AssetKey(["raw", entity]),
-        name="rejected_share",
-        description=f"At most {REJECTED_SHARE_WARNING:.0%} of the rows of the newest load were set aside.",
-    )
-    def rejected_share(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-        with readable_failures(f"Reading the newest load of {entity}"):
-            found = database.run(PACKAGE, "rejected_share", {"entity": entity})
-        rejected = sum(row.rejected for row in found)
-        read = sum(row.rows_read for row in found)
-        share = rejected / read if read else 0.0
-        reasons = {row.tenant_id: row.reasons for row in found if row.reasons}
-        passed = share <= REJECTED_SHARE_WARNING
-        return dg.AssetCheckResult(
-            passed=passed,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{rejected} of {read} rows were set aside."
-            + ("" if not rejected else " Look in ingestion.rejected_rows, correct the source and load again."),
-            metadata={
-                "rejected": rejected,
-                "rows_read": read,
-                "share": share,
-                "reasons": dg.MetadataValue.json(reasons),
-            },
-        )
-
-    return rejected_share
 
 
 def _references_check(entity: str) -> dg.AssetChecksDefinition:
@@ -86,8 +28,9 @@ def _references_check(entity: str) -> dg.AssetChecksDefinition:
         description=f"Every record of {entity} belongs to a dossier that exists.",
     )
     def references(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-        return _violations(
+        return violations(
             database,
+            PACKAGE,
             f"orphaned_{entity}",
             None,
             promise=f"Every record of {entity} belongs to a dossier that exists.",
@@ -104,8 +47,9 @@ def _recognised_once_check(entity: str) -> dg.AssetChecksDefinition:
         description=f"No two records of {entity} have the same key in the source under two ids.",
     )
     def uniqueness(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-        return _violations(
+        return violations(
             database,
+            PACKAGE,
             f"repeated_{entity}",
             None,
             promise=f"No two records of {entity} look the same.",
@@ -117,7 +61,7 @@ def _recognised_once_check(entity: str) -> dg.AssetChecksDefinition:
 
 
 RAW_CHECKS = [
-    *(_rejected_share_check(entity) for entity in ENTITIES),
+    *(rejected_share_check(dg.AssetKey(["raw", name]), entity) for name, entity in ENTITIES.items()),
     *(_references_check(name) for name, entity in ENTITIES.items() if entity.parent is not None),
     *(_recognised_once_check(entity) for entity in ("dossiers", "commitments")),
 ]
@@ -132,8 +76,9 @@ def not_in_the_future(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
     """Warn of engagements after the tenant's clock."""
-    return _violations(
+    return violations(
         database,
+        PACKAGE,
         "future_engagements",
         {"now": run_moment(context.instance, context.run.run_id)},
         promise="No engagement is dated after the present.",
@@ -149,8 +94,9 @@ def not_in_the_future(
 )
 def ranges(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Refuse values that cannot be."""
-    return _violations(
+    return violations(
         database,
+        PACKAGE,
         "scores_out_of_range",
         None,
         promise="Every score and component lies between 0 and 100, every count is 0 or more.",
@@ -165,8 +111,9 @@ def ranges(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
 )
 def formula_consistency(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Refuse scores that their own components and settings do not give."""
-    return _violations(
+    return violations(
         database,
+        PACKAGE,
         "scores_off_formula",
         None,
         promise="Every score is the weighted sum of its components, and its band fits it.",
@@ -182,8 +129,9 @@ def formula_consistency(database: dg.ResourceParam[Database]) -> dg.AssetCheckRe
 )
 def one_row_per_dossier(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Refuse missing and left-over rows."""
-    return _violations(
+    return violations(
         database,
+        PACKAGE,
         "scores_without_dossier",
         None,
         promise="Every dossier has exactly one score and one row of each statistic.",
@@ -219,8 +167,9 @@ def freshness(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam
 )
 def drift(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Compare incremental with full."""
-    return _violations(
+    return violations(
         database,
+        PACKAGE,
         "drifted_scores",
         None,
         promise="The newest full recomputation found every score as the incremental refreshes had left it.",
@@ -233,8 +182,9 @@ def settings_in_force(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
     """Warn of scores of another configuration."""
     with readable_failures("Reading the health settings"):
         version = read_health_config(read_settings().health_config).version
-    return _violations(
+    return violations(
         database,
+        PACKAGE,
         "scores_of_other_settings",
         {"version": version},
         promise="Every score was computed with the settings in force.",

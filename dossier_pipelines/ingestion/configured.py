@@ -43,12 +43,13 @@ class ConfiguredSource:
         """
         mapping = read_mapping(self.settings.mapping, known)
         source = open_source(self.settings)
-        register_tenant(
-            database,
-            tenant_id=self.settings.tenant_id,
-            timezone=self.settings.timezone,
-            clock_at=self.clock_at,
-        )
+        if not entity.tenant:
+            register_tenant(
+                database,
+                tenant_id=self.settings.tenant_id,
+                timezone=self.settings.timezone,
+                clock_at=self.clock_at,
+            )
         return load_entity(
             database, entity, source, mapping, settings=self.settings, run_id=run_id, noticed_at=noticed_at
         )

@@ -83,6 +83,8 @@ class Entity:
     """The source's column that says whose each row is; without one all rows are those of the configured tenant."""
     founds_tenants: bool = False
     """Its rows are the tenants themselves: they need not be known before."""
+    label: str | None = None
+    """What loads and rejects call it, where another desk has an entity of the same name."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """Columns that an update does not simply take from the source: SQL over the rows ``loaded`` and ``excluded``."""
 
@@ -90,6 +92,11 @@ class Entity:
     def names(self) -> tuple[str, ...]:
         """The names of the columns, key first."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def recorded_as(self) -> str:
+        """The name under which its loads and rejects are kept."""
+        return self.label or self.name
 
     @property
     def required(self) -> tuple[str, ...]:

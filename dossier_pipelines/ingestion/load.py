@@ -167,7 +167,7 @@ class _Load:
             "tenant_id": settings.tenant_id,
             "timezone": settings.timezone,
             "timezones": sorted(available_timezones()),
-            "entity": entity.name,
+            "entity": entity.recorded_as,
             "source": rows.label,
             "row_offset": rows.row_offset,
         }
@@ -233,7 +233,7 @@ class _Load:
             self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
         self.connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-            {"key": f"load:{self.settings.tenant_id}:{self.entity.name}"},
+            {"key": f"load:{self.settings.tenant_id}:{self.entity.recorded_as}"},
         )
         if self.entity.parent is not None:
             # No dossier may go while the rows that refer to it come.

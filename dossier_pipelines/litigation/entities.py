@@ -43,7 +43,13 @@ TENANTS: Final = Entity(
 )
 
 USERS: Final = Entity(
-    name="users", table=USERS_TABLE, tenant=TENANT, optional=True, order=("id",), columns=USERS_COLUMNS
+    name="users",
+    label="litigation users",
+    table=USERS_TABLE,
+    tenant=TENANT,
+    optional=True,
+    order=("id",),
+    columns=USERS_COLUMNS,
 )
 
 COURTS: Final = Entity(
@@ -128,6 +134,7 @@ HEARINGS: Final = Entity(
 
 CASE_DOCUMENTS: Final = Entity(
     name="documents",
+    label="litigation documents",
     table=tables.CASE_DOCUMENTS,
     tenant=TENANT,
     parent=CASES,

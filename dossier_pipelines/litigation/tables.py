@@ -172,6 +172,9 @@ METRIC_MARKS: Final = sa.Table(
     METADATA,
     tenant_column(),
     sa.Column("since", MOMENT, comment="From when on its records say something else; null: always"),
+    sa.Column(
+        "marked_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was marked"
+    ),
     schema="litigation",
     comment="Tenants whose daily metrics a change of their records has overtaken; append-only",
 )

@@ -12,3 +12,8 @@ SAMPLE_DIRECTORY: Final = Path(__file__).parent / "eu_infringements"
 SAMPLE_TENANT: Final = "sample"
 # The sample's clock: midnight in Asia/Riyadh of the day of its newest records.
 SAMPLE_AS_OF: Final = "2020-04-29T00:00:00+03:00"
+
+# The same seen by the member states, each a tenant of the litigation desk; made by build_litigation_sample.py.
+LITIGATION_DIRECTORY: Final = Path(__file__).parent / "eu_litigation"
+# The end of that day, by the clock of each of them.
+LITIGATION_CLOCK: Final = "2020-04-29T23:59:00"

@@ -52,6 +52,9 @@ class Settings:
     """A mapping file, TOML or YAML, that translates the source's names."""
     source_api_key: str | None = field(default=None, repr=False)
     """The key that a REST source asks for."""
+    litigation_source: str | None = field(default=None, repr=False)
+    """As source, of the litigation desk; None means its built-in sample, or nothing where source is set."""
+    litigation_mapping: Path | None = None
     tenant_id: str = DEFAULT_TENANT
     timezone: str = DEFAULT_TIMEZONE
     health_config: Path | None = None
@@ -67,6 +70,8 @@ class Settings:
     """Whether schedules and sensors start by themselves."""
     refresh_interval_minutes: int = 15
     overdue_check_hour: int = 2
+    overdue_grace_minutes: int = 15
+    """A task counts as overdue when its due date has passed by more than this."""
     daily_notifications: int = 10
     """What one person gets in a day one by one; the rest goes into one digest."""
     operations_recipients: tuple[str, ...] = ()
@@ -215,6 +220,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         source=environ.get("DOSSIER_SOURCE", "").strip() or None,
         mapping=_path(environ, "DOSSIER_MAPPING"),
         source_api_key=environ.get("DOSSIER_SOURCE_API_KEY") or None,
+        litigation_source=environ.get("DOSSIER_LITIGATION_SOURCE", "").strip() or None,
+        litigation_mapping=_path(environ, "DOSSIER_LITIGATION_MAPPING"),
         tenant_id=tenant_id,
         timezone=timezone,
         health_config=_path(environ, "DOSSIER_HEALTH_CONFIG"),
@@ -225,6 +232,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         scheduled_jobs=_flag(environ, "ENABLE_SCHEDULED_JOBS", default=True),
         refresh_interval_minutes=_refresh_interval(environ),
         overdue_check_hour=_number(environ, "OVERDUE_CHECK_HOUR", Settings.overdue_check_hour, least=0, most=23),
+        overdue_grace_minutes=_number(
+            environ, "DOSSIER_OVERDUE_GRACE_MINUTES", Settings.overdue_grace_minutes, least=0, most=1440
+        ),
         daily_notifications=_number(
             environ, "DOSSIER_DAILY_NOTIFICATIONS", Settings.daily_notifications, least=1, most=1000
         ),

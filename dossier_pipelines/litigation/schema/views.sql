@@ -1,3 +1,8 @@
+-- The newest day that has come to its end, which it has from 23:59 on.
+CREATE OR REPLACE FUNCTION litigation.newest_whole_day(moment timestamptz, timezone text) RETURNS date
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CAST((moment + interval '1 minute') AT TIME ZONE timezone AS date) - 1;
+
 -- The people of the tenants of this desk.
 CREATE OR REPLACE VIEW litigation.users WITH (security_invoker = true) AS
 SELECT u.tenant_id, u.id, u.name, u.email, u.phone, u.role, u.locale, u.timezone

@@ -4,7 +4,7 @@ SELECT x.tenant_id, x.timezone, x.first_day, x.last_day, platform.day_end(x.last
 FROM (
     SELECT r.tenant_id, t.timezone, CAST(:first_day AS date) AS first_day,
         least(
-            CAST(:last_day AS date), CAST(coalesce(t.clock_at, CAST(:now AS timestamptz)) AT TIME ZONE t.timezone AS date)
+            CAST(:last_day AS date), litigation.newest_whole_day(coalesce(t.clock_at, CAST(:now AS timestamptz)), t.timezone)
         ) AS last_day,
         CAST(:hours AS jsonb)
             || coalesce((

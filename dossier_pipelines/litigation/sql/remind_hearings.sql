@@ -3,9 +3,10 @@
 -- Grain: one row of counts. Uses hearings_scheduled_idx by a range per tenant; cases_pkey, courts_pkey; the unique keys of
 -- events and notifications keep a second run silent.
 WITH moment AS (
-    SELECT d.tenant_id, t.timezone, d.as_of, CAST(d.as_of AT TIME ZONE t.timezone AS date) AS today
-    FROM jsonb_to_recordset(CAST(:due AS jsonb)) AS d (tenant_id text, as_of timestamptz)
-    JOIN platform.tenants AS t ON t.tenant_id = d.tenant_id
+    SELECT t.tenant_id, t.timezone, m.as_of, CAST(m.as_of AT TIME ZONE t.timezone AS date) AS today
+    FROM platform.tenants AS t
+    CROSS JOIN LATERAL (SELECT coalesce(t.clock_at, CAST(:now AS timestamptz)) AS as_of) AS m
+    WHERE t.tenant_id = ANY (CAST(:tenants AS text[]))
 ),
 hearing AS MATERIALIZED (
     SELECT m.tenant_id, m.timezone, m.as_of, h.id, h.hearing_date, h.case_id, c.case_number, c.title, c.owner_id,

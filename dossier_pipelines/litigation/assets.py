@@ -1,0 +1,197 @@
+"""The desk's assets: each one call and its counts. What they compute is in metrics.py, sql/ and ingestion."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+import dagster as dg
+
+from dossier_pipelines.ingestion.assets import raw_asset
+from dossier_pipelines.ingestion.entity import Entity
+from dossier_pipelines.ingestion.load import LoadResult
+from dossier_pipelines.litigation import lineage, locks, tables
+from dossier_pipelines.litigation.entities import ENTITIES, TENANTS
+from dossier_pipelines.litigation.metrics import MetricChunk, take_metrics
+from dossier_pipelines.litigation.service_levels import PACKAGE
+from dossier_pipelines.litigation.source import litigation_source
+from dossier_pipelines.shared import owners
+from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata, table_spec
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import Settings, read_settings
+from dossier_pipelines.shared.partitions import daily_partitions
+from dossier_pipelines.shared.runs import readable_failures, run_moment
+
+GROUP = "litigation"
+DAILY_METRICS_KEY = dg.AssetKey(["litigation", "daily_metrics"])
+ANOMALIES_KEY = dg.AssetKey(["litigation", "anomalies"])
+LATE_TASKS_KEY = dg.AssetKey(["litigation", "late_tasks"])
+RAW_DESCRIPTIONS = {
+    "tenants": "The parties that the litigation desk works for, each apart from the others, with its time zone.",
+    "users": "The people of the desk's tenants, as the source has them; they lie in raw.users with everybody else.",
+    "courts": "The courts and tribunals of each tenant, as the source has them.",
+    "cases": "The cases of each tenant, who answers for them and who conducts them, as the source has them.",
+    "tasks": "What has to be done in each case, by when and by whom, as the source has it.",
+    "hearings": "The hearings of each case, and whether somebody was there, as the source has them.",
+    "documents": "The documents uploaded to each case, as the source has them.",
+    "sla_policies": "Within how many hours a tenant wants tasks of a priority done, as the source has it.",
+}
+# People lie in one table, whichever desk they belong to; the view shows those of this one.
+KEYS = {entity.name: dg.AssetKey(["raw", entity.table.name]) for entity in ENTITIES.values()} | {
+    "users": dg.AssetKey(["litigation", "users"])
+}
+
+
+def _load(database: Database, entity: Entity, run: dg.DagsterRun) -> LoadResult | None:
+    source = litigation_source(read_settings())
+    if source is None:
+        return None
+    result = source.configured.load(database, entity, known=ENTITIES, run_id=run.run_id)
+    if entity is TENANTS:
+        database.run(PACKAGE, "set_clocks", {"local_clock": source.local_clock})
+    return result
+
+
+def _deps(entity: Entity) -> list[dg.AssetKey]:
+    if entity is TENANTS:
+        return []
+    return [KEYS[TENANTS.name], *([KEYS[entity.parent.name]] if entity.parent else [])]
+
+
+RAW_ASSETS = [
+    raw_asset(
+        entity,
+        key=KEYS[entity.name],
+        deps=_deps(entity),
+        group=GROUP,
+        description=RAW_DESCRIPTIONS[entity.name],
+        load=_load,
+    )
+    for entity in ENTITIES.values()
+]
+
+WRITTEN_IN_PASSING = [
+    table_spec(
+        tables.TASK_HISTORY,
+        group=GROUP,
+        owner=owners.PLATFORM,
+        description="Every status that a task had, from when on. Kept by triggers: never materialized by hand.",
+    ),
+    table_spec(
+        tables.TASK_FLAGS,
+        group=GROUP,
+        owner=owners.ANALYTICS,
+        description="The tasks that are overdue or miss their service level now; written by the check that runs every "
+        "15 minutes. litigation.late_tasks shows them with their cases.",
+    ),
+    table_spec(
+        tables.ANOMALIES,
+        group=GROUP,
+        owner=owners.ANALYTICS,
+        description="Days on which a metric was not as it usually is: by the original's rule (30 % off the mean of 7 "
+        "days, which cries on every Monday) and by one that knows weekdays, trends and small numbers. With what was "
+        "expected, the range, and the records that changed. Written with the metrics.",
+    ),
+]
+
+
+def told(context: dg.OpExecutionContext | dg.AssetExecutionContext, chunk: MetricChunk) -> None:
+    """Log what a chunk did: the progress of a long run."""
+    context.log.info(
+        "%s to %s: %d tenants, %d rows written, %d unusual (%d by the original's rule)",
+        chunk.first_day,
+        chunk.last_day,
+        chunk.tenants,
+        chunk.written,
+        chunk.robust,
+        chunk.original,
+    )
+
+
+def newest_anomalies(database: Database) -> Mapping[str, dg.MarkdownMetadataValue]:
+    """Return the newest unusual days as a table for the UI."""
+    rows = database.run(PACKAGE, "newest_anomalies", {"most": 20})
+    lines = ["| day | tenant | metric | value | expected | usual |", "|---|---|---|---:|---:|---|"] + [
+        f"| {row.day} | {row.tenant_id} | {row.metric} | {row.value:.4g} | {row.expected:.4g} "
+        f"| {row.low:.4g} to {row.high:.4g} |"
+        for row in rows
+    ]
+    return {"newest_anomalies": dg.MetadataValue.md("\n".join(lines))}
+
+
+def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Return the desk's assets of history; their days begin where the settings say."""
+
+    @dg.asset(
+        key=DAILY_METRICS_KEY,
+        deps=[KEYS["tenants"], KEYS["cases"], KEYS["tasks"], KEYS["hearings"], KEYS["documents"], KEYS["sla_policies"]],
+        partitions_def=daily_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name=GROUP,
+        kinds={"postgres", "sql"},
+        owners=[owners.ANALYTICS],
+        metadata={
+            **table_metadata(tables.DAILY_METRICS),
+            "dagster/column_lineage": column_lineage(lineage.DAILY_METRICS),
+        },
+        description="Six numbers a tenant and day, as of the end of the day in the tenant's own zone: active cases, "
+        "shares of tasks done and in time, of hearings attended, documents, overdue tasks. Any range of past days can "
+        "be taken anew; what did not change stays. Unusual days go to litigation/anomalies.",
+        code_version="1",
+    )
+    def daily_metrics(
+        context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
+    ) -> dg.MaterializeResult[None]:
+        """Take the metrics of the run's days, whether one or thousands."""
+        keys = context.partition_key_range
+        with readable_failures("Taking daily metrics"):
+            current = read_settings()
+            with locks.METRICS.lease(
+                database, holder=context.run.run_id, patience_seconds=locks.METRICS_PATIENCE_SECONDS
+            ) as lease:
+                result = take_metrics(
+                    database,
+                    first_day=date.fromisoformat(keys.start),
+                    last_day=date.fromisoformat(keys.end),
+                    now=run_moment(context.instance, context.run.run_id),
+                    run_id=context.run.run_id,
+                    grace=timedelta(minutes=current.overdue_grace_minutes),
+                    lease=lease,
+                    report=lambda chunk: told(context, chunk),
+                )
+            newest = newest_anomalies(database)
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=ANOMALIES_KEY,
+                metadata={**newest, "unusual": result.robust, "unusual_by_the_original_rule": result.original},
+            )
+        )
+        # The same for every day of the range, and stored with each: a few figures, no more.
+        return dg.MaterializeResult(metadata={"days": result.days, "rows_written": result.written})
+
+    return [daily_metrics]
+
+
+@dg.asset(
+    key=LATE_TASKS_KEY,
+    deps=[dg.AssetKey(["litigation", "task_flags"]), KEYS["tasks"], KEYS["cases"]],
+    group_name=GROUP,
+    kinds={"postgres", "view"},
+    owners=[owners.ANALYTICS],
+    metadata={"dagster/table_name": "litigation.late_tasks"},
+    description="What is late now, by tenant. A view: always current; its metadata is the picture of the moment at "
+    "which it was last materialized.",
+    code_version="1",
+)
+def late_tasks(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
+    """Count what is late by tenant."""
+    with readable_failures("Reading litigation.late_tasks"):
+        rows = database.run(PACKAGE, "late_by_tenant")
+    lines = ["| tenant | overdue | service level missed | longest, days |", "|---|---:|---:|---:|"] + [
+        f"| {row.tenant} | {row.overdue} | {row.violating} | {row.longest or ''} |" for row in rows
+    ]
+    return dg.MaterializeResult(
+        metadata={
+            "overdue": sum(row.overdue for row in rows),
+            "violating": sum(row.violating for row in rows),
+            "by_tenant": dg.MetadataValue.md("\n".join(lines)),
+        }
+    )

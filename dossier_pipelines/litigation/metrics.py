@@ -1,0 +1,266 @@
+"""Daily metrics of every tenant, for any range of days in one pass over the records, and what is unusual in them.
+
+A day is as of its end in the tenant's zone. What is stored depends on the records alone: taken again it stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
+from dossier_pipelines.litigation.tables import METRICS
+from dossier_pipelines.shared.audit import record_results
+from dossier_pipelines.shared.database import Database, execute, statement
+from dossier_pipelines.shared.failures import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from dossier_pipelines.shared.job_lease import Lease
+
+ONE_DAY: Final = timedelta(days=1)
+JOB: Final = "analytics_snapshot_job"
+WORK_MEM: Final = "128MB"
+# Each chunk reads all records once, and holds what it writes until it commits.
+MOST_TENANT_DAYS: Final = 60_000
+WORKING_TABLES: Final = {"metric_scope": "tenant_id", "metric_events": "tenant_id, day, happened"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricChunk:
+    """What one transaction did."""
+
+    first_day: date
+    last_day: date
+    tenants: int
+    written: int
+    """Rows of litigation.daily_metrics that were written; 0: all was there."""
+    robust: int
+    """Days of metrics that the robust detector finds unusual."""
+    original: int
+    """Those that the original's rule does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricResult:
+    """What was done for a range of days."""
+
+    days: int
+    written: int
+    robust: int
+    original: int
+
+
+def take_metrics(
+    database: Database,
+    *,
+    first_day: date,
+    last_day: date,
+    now: datetime,
+    run_id: str,
+    tenants: Sequence[str] | None = None,
+    grace: timedelta = timedelta(minutes=15),
+    lease: Lease | None = None,
+    report: Callable[[MetricChunk], None] = lambda _: None,
+) -> MetricResult:
+    """Take the metrics of every tenant, or of ``tenants``, for every day from ``first_day`` to ``last_day``.
+
+    ``now`` is the clock of tenants that have none of their own; a tenant gets no day before its 23:59.
+    Raises UserError for a range that ends before it starts, that no tenant's clock has reached to its end, or that
+    begins before the first record; LeaseLostError when ``lease`` is lost.
+    """
+    _require_range(database, first_day=first_day, last_day=last_day, now=now)
+    database.in_transaction(partial(_announce, last_day=last_day, now=now, tenants=tenants))
+    count = database.run(PACKAGE, "count_tenants", {"tenants": _names(tenants)})[0].tenants
+    step = max(1, MOST_TENANT_DAYS // max(1, count))
+    chunks = []
+    for first, last in _pieces(first_day, last_day, step):
+        chunk = database.in_transaction(
+            partial(
+                _chunk,
+                first_day=first,
+                last_day=last,
+                now=now,
+                tenants=tenants,
+                grace=grace,
+                lease=lease,
+                # What comes after a changed day was judged by it.
+                judge_on=last == last_day,
+            )
+        )
+        chunks.append(chunk)
+        report(chunk)
+    result = _total(chunks)
+    results = {
+        "days": result.days,
+        "tenants": count,
+        "metricsWritten": result.written,
+        "anomaliesDetected": result.robust,
+        "anomaliesByOriginalRule": result.original,
+    }
+    database.in_transaction(lambda connection: record_results(connection, run_id=run_id, job=JOB, results=results))
+    return result
+
+
+def _total(chunks: Sequence[MetricChunk]) -> MetricResult:
+    return MetricResult(
+        days=sum((chunk.last_day - chunk.first_day).days + 1 for chunk in chunks),
+        written=sum(chunk.written for chunk in chunks),
+        robust=sum(chunk.robust for chunk in chunks),
+        original=sum(chunk.original for chunk in chunks),
+    )
+
+
+def restate_metrics(
+    database: Database,
+    *,
+    now: datetime,
+    grace: timedelta = timedelta(minutes=15),
+    lease: Lease | None = None,
+    report: Callable[[MetricChunk], None] = lambda _: None,
+) -> MetricResult:
+    """Take the days anew that later records have overtaken, of the marked tenants; all in one transaction."""
+
+    def restate(connection: Connection) -> list[MetricChunk]:
+        if lease is not None:
+            lease.require(connection)
+        marked = execute(connection, PACKAGE, "take_metric_marks").all()
+        if not marked:
+            return []
+        return [
+            _chunk(
+                connection,
+                first_day=min(row.first_day for row in marked),
+                last_day=max(row.newest_day for row in marked),
+                now=now,
+                tenants=[row.tenant_id for row in marked],
+                grace=grace,
+                lease=lease,
+                judge_on=False,
+            )
+        ]
+
+    chunks = database.in_transaction(restate)
+    for chunk in chunks:
+        report(chunk)
+    return _total(chunks)
+
+
+def _require_range(database: Database, *, first_day: date, last_day: date, now: datetime) -> None:
+    if last_day < first_day:
+        raise UserError(
+            f"The range ends on {last_day}, before it starts, on {first_day}. Name the earlier day first. "
+            "Nothing was written."
+        )
+    reach = database.run(PACKAGE, "metric_reach", {"now": now})[0]
+    if reach.oldest is None:
+        raise UserError("The litigation desk has no case yet. Load its source; nothing was written.")
+    if last_day > reach.newest:
+        raise UserError(
+            f"{last_day} has not come to its end: the newest day that has is {reach.newest}. Name a range that ends "
+            "there or earlier. Nothing was written."
+        )
+    if first_day < reach.oldest:
+        raise UserError(
+            f"{first_day} lies before the first record: the first record is of {reach.oldest}; start there. "
+            "Nothing was written."
+        )
+
+
+def _pieces(first_day: date, last_day: date, days: int) -> Iterator[tuple[date, date]]:
+    while first_day <= last_day:
+        end = min(last_day, first_day + (days - 1) * ONE_DAY)
+        yield first_day, end
+        first_day = end + ONE_DAY
+
+
+def _names(tenants: Sequence[str] | None) -> list[str] | None:
+    return None if tenants is None else list(tenants)
+
+
+def _announce(connection: Connection, *, last_day: date, now: datetime, tenants: Sequence[str] | None) -> None:
+    """Tell the triggers how far the metrics will reach, and wait for the loads that began before they knew."""
+    parameters = {"last_day": last_day, "now": now, "tenants": _names(tenants)}
+    if execute(connection, PACKAGE, "announce_metrics", parameters).first():
+        connection.exec_driver_sql(
+            "LOCK TABLE raw.tenants, raw.cases, raw.tasks, raw.hearings, raw.case_documents IN SHARE MODE"
+        )
+
+
+def _chunk(
+    connection: Connection,
+    *,
+    first_day: date,
+    last_day: date,
+    now: datetime,
+    tenants: Sequence[str] | None,
+    grace: timedelta,
+    lease: Lease | None,
+    judge_on: bool,
+) -> MetricChunk:
+    if lease is not None:
+        lease.require(connection)
+    connection.execute(
+        sa.text("SELECT set_config('work_mem', :memory, true), set_config('search_path', 'pg_temp, litigation', true)"),
+        {"memory": WORK_MEM},
+    )
+    parameters: dict[str, Any] = {
+        "first_day": first_day,
+        "last_day": last_day,
+        "now": now,
+        "tenants": _names(tenants),
+        "hours": json.dumps(DEFAULT_HOURS),
+        "grace": grace,
+    }
+    for table, columns in WORKING_TABLES.items():
+        text = statement(PACKAGE, table).text
+        used = {name: value for name, value in parameters.items() if f":{name}" in text}
+        connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
+        connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
+    taken = connection.execute(sa.text("SELECT count(*) FROM metric_scope")).scalar_one()
+    written = execute(connection, PACKAGE, "write_daily_metrics").rowcount
+    judged = _judge(connection, first_day=first_day, last_day=last_day, tenants=tenants, judge_on=judge_on)
+    connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
+    return MetricChunk(
+        first_day=first_day,
+        last_day=last_day,
+        tenants=taken,
+        written=written,
+        robust=judged.robust,
+        original=judged.original,
+    )
+
+
+def _judge(
+    connection: Connection, *, first_day: date, last_day: date, tenants: Sequence[str] | None, judge_on: bool
+) -> sa.Row[Any]:
+    """Judge the days, and those after them whose verdict rests on them; write what is unusual."""
+    # Only runs judge; numpy is nothing for whoever loads the definitions.
+    from dossier_pipelines.litigation.anomalies import HISTORY_DAYS, found_anomalies
+
+    to_day = last_day + HISTORY_DAYS * ONE_DAY if judge_on else last_day
+    series = execute(
+        connection,
+        PACKAGE,
+        "metric_series",
+        {
+            "from_day": first_day - HISTORY_DAYS * ONE_DAY,
+            "to_day": to_day,
+            "metrics": list(METRICS),
+            "tenants": _names(tenants),
+        },
+    ).all()
+    found = found_anomalies(series, since=first_day)
+    return execute(
+        connection,
+        PACKAGE,
+        "write_anomalies",
+        {"found": json.dumps(found), "from_day": first_day, "to_day": to_day, "tenants": _names(tenants)},
+    ).one()

@@ -1,0 +1,123 @@
+"""Hearing reminders and deadline alerts: who is told what in the morning of their tenant.
+
+What is due, who is told and in which words is in sql/remind_hearings.sql and sql/alert_deadlines.sql; its looks are in
+the templates of the notifications room. Events, messages and the note that the day is done are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from dossier_pipelines.litigation.service_levels import PACKAGE
+from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
+from dossier_pipelines.shared.audit import record_results
+from dossier_pipelines.shared.daily_jobs import TenantDay, record_done, tenants_due
+from dossier_pipelines.shared.database import Database, execute
+from dossier_pipelines.shared.failures import UserError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from dossier_pipelines.shared.job_lease import Lease
+
+
+@dataclass(frozen=True, kw_only=True)
+class MorningJob:
+    """A job that each tenant has once a day, at an hour of its own zone."""
+
+    job: str
+    """The Dagster job."""
+    statement: str
+    hour: int
+    results: dict[str, str]
+    """The names of its results, by the columns of the statement."""
+
+
+REMINDERS: Final = MorningJob(
+    job="send_hearing_reminders_job",
+    statement="remind_hearings",
+    hour=8,
+    results={
+        "hearings": "hearings",
+        "remindersSent": "notifications",
+        "eventsRecorded": "events",
+        "hearingsWithoutRecipient": "without_recipient",
+        "hearingsWithoutCourt": "without_court",
+    },
+)
+DEADLINES: Final = MorningJob(
+    job="check_upcoming_deadlines_job",
+    statement="alert_deadlines",
+    hour=9,
+    results={
+        "tasks": "tasks",
+        "hearings": "hearings",
+        "alertsSent": "notifications",
+        "eventsRecorded": "events",
+        "itemsWithoutRecipient": "without_recipient",
+    },
+)
+
+
+def tell_in_the_morning(
+    database: Database,
+    job: MorningJob,
+    *,
+    now: datetime,
+    run_id: str,
+    tenant_id: str | None = None,
+    dry_run: bool = False,
+    policy: DeliveryPolicy = DEFAULT_POLICY,
+    lease: Lease | None = None,
+) -> dict[str, Any]:
+    """Do the job for every tenant whose hour has come today and who has not had it; return the results.
+
+    With ``tenant_id`` for that tenant, whatever its hour and whether it was done. A dry run counts and keeps nothing.
+    LeaseLostError is raised and nothing written unless ``lease`` is held.
+    """
+
+    def tell(connection: Connection) -> dict[str, Any]:
+        if lease is not None:
+            lease.require(connection)
+        with connection.begin_nested() as work:
+            due = (
+                tenants_due(connection, job.job, hour=job.hour, now=now)
+                if tenant_id is None
+                else _today(connection, tenant_id, now=now)
+            )
+            results = _tell(connection, job, due, now=now, run_id=run_id, policy=policy)
+            if dry_run:
+                work.rollback()
+            else:
+                record_done(connection, job.job, due, run_id=run_id, now=now)
+        results |= {"tenants": len(due), "dryRun": dry_run}
+        record_results(connection, run_id=run_id, job=job.job, results=results)
+        return results
+
+    return database.in_transaction(tell)
+
+
+def _today(connection: Connection, tenant_id: str, *, now: datetime) -> list[TenantDay]:
+    found = execute(connection, PACKAGE, "tenant_today", {"tenant_id": tenant_id, "now": now}).one_or_none()
+    if found is None:
+        raise UserError(f"There is no tenant {tenant_id!r}. Name one of raw.tenants; nothing was done.")
+    return [TenantDay(tenant_id=tenant_id, day=found.today)]
+
+
+def _tell(
+    connection: Connection,
+    job: MorningJob,
+    due: Sequence[TenantDay],
+    *,
+    now: datetime,
+    run_id: str,
+    policy: DeliveryPolicy,
+) -> dict[str, Any]:
+    parameters = {"tenants": [each.tenant_id for each in due], "now": now, "run_id": run_id}
+    row = execute(connection, PACKAGE, job.statement, parameters).one()
+    if row.notifications:
+        plan_deliveries(connection, policy, run_id=run_id)
+    return {name: getattr(row, column) for name, column in job.results.items()}

@@ -1,0 +1,109 @@
+"""Service levels and due dates: which tasks are late, found by what changed and by what time brought.
+
+A check judges the tasks that are marked (they came, changed or are gone) and those whose due date or age came to its
+limit since the last check; never all of them. Flags, events and audit rows are written in one transaction, so that a
+check that dies has done nothing, and one that is repeated does nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from dossier_pipelines.shared.audit import record_results
+from dossier_pipelines.shared.database import Database, execute, statement
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from dossier_pipelines.shared.job_lease import Lease
+
+PACKAGE: Final = "dossier_pipelines.litigation"
+JOB: Final = "check_sla_and_overdue_job"
+# Hours by priority, where a tenant sets none. Source: the litigation specification, "SLA and overdue".
+DEFAULT_HOURS: Final = {"critical": 24, "high": 48, "medium": 120, "low": 240}
+# The working tables of a check in the order in which they build on each other, each with the columns by which the next
+# ones find its rows: how many there are, the planner must know.
+WORKING_TABLES: Final = {
+    "task_moments": "tenant_id",
+    "taken_marks": "tenant_id, task_id",
+    "task_keys": "tenant_id, task_id",
+    "judged_tasks": "tenant_id, task_id",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskScope:
+    """Which tasks to judge; by default those of all tenants, as of their own clocks."""
+
+    as_of: datetime | None = None
+    tenant_id: str | None = None
+    dry_run: bool = False
+
+
+def check_tasks(
+    database: Database,
+    scope: TaskScope,
+    *,
+    now: datetime,
+    run_id: str,
+    grace: timedelta = timedelta(minutes=15),
+    lease: Lease | None = None,
+) -> dict[str, Any]:
+    """Flag what is late, unflag what no longer is, record what happened; return the results.
+
+    ``now`` is the clock of tenants that have none of their own, ``grace`` by how much a due date must have passed. A
+    dry run finds the same and keeps nothing. With ``lease``, LeaseLostError is raised and nothing written unless it is
+    held.
+    """
+
+    def check(connection: Connection) -> dict[str, Any]:
+        if lease is not None:
+            lease.require(connection)
+        with connection.begin_nested() as work:
+            results = _check(connection, scope, now=now, run_id=run_id, grace=grace)
+            if scope.dry_run:
+                work.rollback()
+        record_results(connection, run_id=run_id, job=JOB, results=results)
+        return results
+
+    return database.in_transaction(check)
+
+
+def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: str, grace: timedelta) -> dict[str, Any]:
+    connection.execute(sa.text("SELECT set_config('search_path', 'pg_temp, litigation', true)"))
+    parameters: dict[str, Any] = {
+        "as_of": scope.as_of,
+        "now": now,
+        "tenant_id": scope.tenant_id,
+        "hours": json.dumps(DEFAULT_HOURS),
+        "grace": grace,
+    }
+    for table, columns in WORKING_TABLES.items():
+        text = statement(PACKAGE, table).text
+        used = {name: value for name, value in parameters.items() if f":{name}" in text}
+        if table == "taken_marks":
+            connection.exec_driver_sql(text)
+            execute(connection, PACKAGE, "take_task_marks")
+        else:
+            connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
+        connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
+    found = execute(connection, PACKAGE, "flag_tasks", {"run_id": run_id}).one()
+    execute(connection, PACKAGE, "note_task_checks")
+    standing = execute(connection, PACKAGE, "overdue_now", {"tenant_id": scope.tenant_id}).one()
+    judged = connection.execute(sa.text("SELECT count(*) FROM judged_tasks")).scalar_one()
+    connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
+    return {
+        "overdueTasks": found.overdue,
+        "slaViolations": found.violations,
+        "rulesTriggered": 0,
+        "judged": judged,
+        "unflagged": found.unflagged,
+        "overdueNow": standing.overdue,
+        "violatingNow": standing.violating,
+        "dryRun": scope.dry_run,
+    }

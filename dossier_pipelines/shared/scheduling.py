@@ -1,0 +1,61 @@
+"""When jobs run: schedules that skip while their job is busy, sensors that wait until changes have stopped coming.
+
+Everything here decides; nothing is written. The lease inside a run is the hard guarantee.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.job_lease import JobLock
+from dossier_pipelines.shared.runs import busy_reason, failure_reason
+
+# Changes are collected until it has been quiet for a moment, but none waits longer than the second figure: a thousand
+# changes to one dossier cost one calculation, and each is in the score within the two minutes that are promised.
+QUIET_SECONDS = 3.0
+LONGEST_WAIT_SECONDS = 20.0
+
+ScheduledJob = dg.JobDefinition | UnresolvedAssetJobDefinition
+
+
+def schedule_under_lock(
+    name: str,
+    *,
+    cron: str,
+    job: ScheduledJob,
+    lock: JobLock,
+    description: str,
+    settings: Settings,
+) -> dg.ScheduleDefinition:
+    """Return a schedule that skips while a run under its lock is queued or in progress."""
+
+    def decide(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        reason = busy_reason(context.instance, lock)
+        return dg.SkipReason(reason) if reason else dg.RunRequest()
+
+    return dg.ScheduleDefinition(
+        name=name,
+        cron_schedule=cron,
+        execution_timezone=settings.timezone,
+        job=job,
+        description=description,
+        execution_fn=decide,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.scheduled_jobs
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+
+def when_quiet(
+    instance: dg.DagsterInstance, waiting: sa.Row[Any], lock: JobLock, *, what: str, patience: timedelta
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run once no more changes come, unless one is under way, or failed within ``patience``."""
+    if waiting.newest_seconds < QUIET_SECONDS and waiting.oldest_seconds < LONGEST_WAIT_SECONDS:
+        return dg.SkipReason(f"{waiting.marks} {what} so far; waiting until it is quiet.")
+    # What fails for a reason would fail again every few seconds.
+    reason = busy_reason(instance, lock) or failure_reason(instance, lock, within=patience, now=datetime.now(UTC))
+    return dg.SkipReason(reason) if reason else dg.RunRequest()
