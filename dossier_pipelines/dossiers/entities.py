@@ -36,6 +36,7 @@ USERS: Final = Entity(
         Column(name="role"),
         Column(name="locale"),
         Column(name="timezone", kind=Kind.TIMEZONE),
+        Column(name="whatsapp", kind=Kind.BOOLEAN),
     ),
 )
 

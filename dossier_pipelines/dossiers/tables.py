@@ -128,6 +128,7 @@ USERS: Final = _raw_table(
     sa.Column("role", sa.Text, comment="Role"),
     sa.Column("locale", sa.Text, comment="Language for messages"),
     sa.Column("timezone", sa.Text, comment="IANA time zone of the person"),
+    sa.Column("whatsapp", sa.Boolean, comment="Whether the person wants messages by WhatsApp, at phone; null: no"),
 )
 
 ENGAGEMENT_STATS: Final = sa.Table(
