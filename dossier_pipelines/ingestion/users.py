@@ -18,6 +18,7 @@ USERS_TABLE: Final = raw_table(
     sa.Column("role", sa.Text, comment="Role"),
     sa.Column("locale", sa.Text, comment="Language for messages"),
     sa.Column("timezone", sa.Text, comment="IANA time zone of the person"),
+    sa.Column("whatsapp", sa.Boolean, comment="Whether the person wants messages by WhatsApp, at phone; null: no"),
 )
 
 USERS_COLUMNS: Final = (
@@ -28,4 +29,5 @@ USERS_COLUMNS: Final = (
     Column(name="role"),
     Column(name="locale"),
     Column(name="timezone", kind=Kind.TIMEZONE),
+    Column(name="whatsapp", kind=Kind.BOOLEAN),
 )

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from dossier_pipelines.notifications.ops import DELIVER, deliver_notifications_job, replay_dead_notifications_job
-from dossier_pipelines.notifications.recording import PACKAGE
+from dossier_pipelines.notifications.recording import PACKAGE, delivery_policy
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.runs import busy_reason
@@ -14,7 +14,7 @@ SENSOR_INTERVAL_SECONDS = 10
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Return the room's sensor."""
-    outgoing = [channel for channel in settings.channels if channel != "in_app"]
+    outgoing = [channel for channel in delivery_policy(settings).there if channel != "in_app"]
 
     @dg.sensor(
         name="due_notifications",

@@ -8,19 +8,22 @@ was sending is sent again under the same key: delivered at least once, recorded 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dossier_pipelines.notifications.channels.channel import (
     Channel,
     DigestItem,
+    FallBack,
     OutgoingMessage,
     Refused,
     Sent,
@@ -243,7 +246,9 @@ class _Worker:
                 "tenant_id": tenant_id,
                 "digests": [str(row.notification_id) for row in digests if row.tenant_id == tenant_id],
             }
-            for item in self.database.in_transaction(partial(_close_and_read, chosen=chosen)):
+            for item in self.database.in_transaction(
+                functools.partial(_close_and_read, channel=self.name, chosen=chosen)
+            ):
                 found.setdefault(str(item.digest_id), []).append(
                     DigestItem(title=item.title, message=item.message, urgency=item.urgency, created_at=item.created_at)
                 )
@@ -265,6 +270,9 @@ class _Worker:
             attempt=row.attempts,
             address=row.address,
             name=row.name,
+            phone=row.phone,
+            locale=row.locale or "en",
+            timezone=known_zone(row.timezone, row.tenant_timezone),
         )
         if row.kind != "digest":
             return message
@@ -306,6 +314,8 @@ class _Worker:
                 outcome |= {"status": "sent", "provider_id": _storable(verdict.provider_id)}
             case Refused():
                 outcome |= {"status": "dead", "error": verdict.reason}
+            case FallBack():
+                outcome |= {"status": "dead", "error": verdict.reason, "falls_back": True}
             case TryAgain() if message.attempt >= self.retries.attempts:
                 outcome |= {"status": "dead", "error": verdict.reason}
             case TryAgain():
@@ -329,11 +339,14 @@ class _Worker:
                 return
 
     def _write(self, outcomes: list[dict[str, Any]]) -> None:
-        self.database.in_transaction(
-            lambda connection: execute(
-                connection, PACKAGE, "record_outcomes", {"outcomes": json.dumps(outcomes), "worker": self.identity}
-            )
-        )
+        written = {"outcomes": json.dumps(outcomes)}
+
+        def write(connection: Connection) -> None:
+            execute(connection, PACKAGE, "record_outcomes", {**written, "worker": self.identity})
+            if any("falls_back" in outcome for outcome in outcomes):
+                execute(connection, PACKAGE, "fall_back_to_mail", written)
+
+        self.database.in_transaction(write)
 
 
 def _storable(text: str | None) -> str | None:
@@ -341,6 +354,16 @@ def _storable(text: str | None) -> str | None:
     return text and text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")[:LONGEST_PROVIDER_ID]
 
 
-def _close_and_read(connection: Connection, *, chosen: Mapping[str, object]) -> list[sa.Row[Any]]:
+@functools.lru_cache
+def known_zone(*names: str | None) -> str:
+    """Return the first of ``names`` that is a time zone, or UTC: somebody may have written any word with psql."""
+    for name in names:
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+            if name:
+                return ZoneInfo(name).key
+    return "UTC"
+
+
+def _close_and_read(connection: Connection, *, channel: str, chosen: Mapping[str, object]) -> list[sa.Row[Any]]:
     execute(connection, PACKAGE, "close_digests", chosen)
-    return list(execute(connection, PACKAGE, "digest_items", chosen))
+    return list(execute(connection, PACKAGE, "digest_items", {**chosen, "channel": channel}))

@@ -31,6 +31,7 @@ NOTIFICATIONS: Final = sa.Table(
     sa.Column("run_id", sa.Text, comment="The Dagster run"),
     sa.Column("created_at", MOMENT, nullable=False, comment="When it was recorded"),
     sa.Column("read_at", MOMENT, comment="When the person read it"),
+    sa.Column("channels", pg.ARRAY(sa.Text), comment="By which channels; null: those of the policy"),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.UniqueConstraint("tenant_id", "dedupe_key"),
     sa.CheckConstraint("urgency BETWEEN 1 AND 4", name="urgency"),
@@ -65,7 +66,7 @@ DELIVERIES: Final = sa.Table(
     METADATA,
     tenant_column(),
     sa.Column("notification_id", pg.UUID, nullable=False, comment="What is delivered"),
-    sa.Column("channel", sa.Text, nullable=False, comment="in_app, email, webhook, ..."),
+    sa.Column("channel", sa.Text, nullable=False, comment="in_app, email, whatsapp, webhook"),
     sa.Column("status", sa.Text, nullable=False, comment="queued, sending, sent, failed (tried again) or dead"),
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0"), comment="How often it was tried"),
     sa.Column(

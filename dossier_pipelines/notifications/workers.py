@@ -37,7 +37,8 @@ def deliver_together(
     pace = Pace()
     lanes = configured_lanes(settings, pace)
     others = 0
-    if settings.delivery_processes > 1 and not (settings.mails_per_run or settings.webhooks_per_run):
+    limited = settings.mails_per_run or settings.webhooks_per_run or settings.whatsapps_per_run
+    if settings.delivery_processes > 1 and not limited:
         database.in_transaction(lambda connection: plan_deliveries(connection, policy, run_id=run_id))
         due = database.run(PACKAGE, "count_due", {"channels": list(lanes), "enough": many})[0].due
         others = settings.delivery_processes - 1 if due >= many else 0

@@ -20,6 +20,11 @@ from dossier_pipelines.shared.failures import SettingError
 DEFAULT_TENANT: Final = "default"
 DEFAULT_TIMEZONE: Final = "Asia/Riyadh"
 DEFAULT_DATA_DIRECTORY: Final = ".dossier"
+# The newest of November 2026; each works for two years at least
+# (developers.facebook.com/docs/graph-api/changelog/versions).
+DEFAULT_WHATSAPP_URL: Final = "https://graph.facebook.com/v26.0"
+# A secret travels in the clear to this machine only.
+SECRET_URL: Final = re.compile(r"https://[^\s/]|http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$)")
 # The ports of RFC 8314 and RFC 6409.
 SMTP_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
@@ -36,6 +41,17 @@ class SmtpSettings:
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
     """Certificates to trust instead of the system's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatsAppSettings:
+    """A business number of the WhatsApp Cloud API, and the approved templates that it sends."""
+
+    url: str
+    phone_number_id: str
+    token: str = field(repr=False)
+    templates: tuple[tuple[str, str], ...]
+    """Kind of notification to name of the template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +99,12 @@ class Settings:
     """Where notifications are posted to, too; None means nowhere."""
     webhook_secret: str | None = field(default=None, repr=False)
     """The signing secret of the Standard Webhooks convention, whsec_..."""
+    whatsapp: WhatsAppSettings | None = None
+    """The WhatsApp number that sends; None means that mail stands in for it."""
+    app_url: str | None = None
+    """Where the links in messages lead; None means that there are none."""
     mails_per_run: int | None = None
+    whatsapps_per_run: int | None = None
     webhooks_per_run: int | None = None
     delivery_processes: int = 2
     """How many processes share a delivery of thousands."""
@@ -94,8 +115,13 @@ class Settings:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels that a notification takes."""
+        """The channels that a notification takes unless it names others."""
         return ("in_app", "email", "webhook") if self.webhook_url else ("in_app", "email")
+
+    @property
+    def channels_on_request(self) -> tuple[str, ...]:
+        """The channels that only a notification takes that names them."""
+        return ("whatsapp",) if self.whatsapp else ()
 
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
@@ -205,6 +231,49 @@ def _webhook(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
     return url, secret
 
 
+def _app_url(environ: Mapping[str, str]) -> str | None:
+    url = environ.get("DOSSIER_APP_URL", "").strip().rstrip("/")
+    if url and not re.fullmatch(r"https?://[^\s/?#\"'<>][^\s?#\"'<>]*", url):
+        raise SettingError(
+            f"DOSSIER_APP_URL is {url!r}; write where the application is, such as https://desk.example.org."
+        )
+    return url or None
+
+
+def _whatsapp(environ: Mapping[str, str]) -> WhatsAppSettings | None:
+    number = environ.get("DOSSIER_WHATSAPP_PHONE_NUMBER_ID", "").strip()
+    if not number:
+        return None
+    if not (number.isascii() and number.isdecimal()):
+        raise SettingError(
+            f"DOSSIER_WHATSAPP_PHONE_NUMBER_ID is {number!r}; write the number's id, which WhatsApp Manager shows: "
+            "digits only."
+        )
+    token = environ.get("DOSSIER_WHATSAPP_TOKEN", "").strip()
+    if not re.fullmatch(r"[!-~]+", token):
+        raise SettingError(
+            "DOSSIER_WHATSAPP_PHONE_NUMBER_ID is set without DOSSIER_WHATSAPP_TOKEN, or that is no token: set the "
+            "access token of a system user."
+        )
+    url = environ.get("DOSSIER_WHATSAPP_URL", "").strip().rstrip("/") or DEFAULT_WHATSAPP_URL
+    if not SECRET_URL.match(url):
+        raise SettingError(f"DOSSIER_WHATSAPP_URL is {url!r}; write one with https://, such as {DEFAULT_WHATSAPP_URL}.")
+    return WhatsAppSettings(url=url, phone_number_id=number, token=token, templates=_templates(environ))
+
+
+def _templates(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    name = "DOSSIER_WHATSAPP_TEMPLATES"
+    pairs = [part.strip() for part in environ.get(name, "").split(",") if part.strip()]
+    found = [re.fullmatch(r"([a-z_]+)\s*=\s*([a-z0-9_]+)", pair) for pair in pairs]
+    templates = [(match[1], match[2]) for match in found if match]
+    if not templates or len(dict(templates)) < len(pairs):
+        raise SettingError(
+            f"{name} is {environ.get(name, '')!r}; write kind=template for each kind of notification that goes by "
+            "WhatsApp, separated by commas, such as hearing_reminder=hearing_reminder_v1,deadlines=deadlines_v1."
+        )
+    return tuple(templates)
+
+
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; raise SettingError naming the variable and the legal values."""
     environ = os.environ if environ is None else environ
@@ -243,7 +312,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         mail_from=environ.get("DOSSIER_MAIL_FROM", "").strip() or Settings.mail_from,
         webhook_url=webhook_url,
         webhook_secret=webhook_secret,
+        whatsapp=_whatsapp(environ),
+        app_url=_app_url(environ),
         mails_per_run=_limit(environ, "DOSSIER_MAILS_PER_RUN"),
+        whatsapps_per_run=_limit(environ, "DOSSIER_WHATSAPPS_PER_RUN"),
         webhooks_per_run=_limit(environ, "DOSSIER_WEBHOOKS_PER_RUN"),
         delivery_processes=_number(
             environ, "DOSSIER_DELIVERY_PROCESSES", Settings.delivery_processes, least=1, most=32

@@ -41,6 +41,8 @@ PURE = [
     "ingestion.merge",
     "notifications.channels.channel",
     "notifications.delivery",
+    "notifications.documents",
+    "notifications.languages",
     "notifications.recording",
     "notifications.rendering",
     "notifications.replaying",
@@ -174,6 +176,7 @@ def test_no_calculation_reads_the_clock_by_itself() -> None:
         "commands/backfill.py",  # whether a day has come yet
         "commands/database.py",  # the name of a backup
         "notifications/channels/webhook.py",  # the time in a signature, by which a receiver refuses an old one
+        "notifications/channels/whatsapp.py",  # how far off the date of a Retry-After is
         "dossiers/automation.py",  # how long ago a run failed
         "operations/automation.py",  # whether a job is late, which is about the present
     }

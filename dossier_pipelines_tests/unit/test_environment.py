@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dossier_pipelines
-from dossier_pipelines.shared.environment import Settings, SmtpSettings, read_settings
+from dossier_pipelines.shared.environment import Settings, SmtpSettings, WhatsAppSettings, read_settings
 from dossier_pipelines.shared.failures import SettingError
 
 PACKAGE = Path(dossier_pipelines.__file__).parent
@@ -57,7 +57,13 @@ def test_every_setting_is_read_by_its_name() -> None:
             "DOSSIER_MAIL_FROM": "Desk <desk@ministry.example>",
             "DOSSIER_WEBHOOK_URL": "https://hooks.ministry.example/in",
             "DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0",
+            "DOSSIER_WHATSAPP_URL": "https://graph.ministry.example/v26.0/",
+            "DOSSIER_WHATSAPP_PHONE_NUMBER_ID": "106540352242922",
+            "DOSSIER_WHATSAPP_TOKEN": "EAAtoken",
+            "DOSSIER_WHATSAPP_TEMPLATES": "hearing_reminder=hearing_v2, deadlines = deadlines_v1,",
+            "DOSSIER_APP_URL": "https://desk.ministry.example/app/",
             "DOSSIER_MAILS_PER_RUN": "100",
+            "DOSSIER_WHATSAPPS_PER_RUN": "80",
             "DOSSIER_WEBHOOKS_PER_RUN": "1000",
             "DOSSIER_DELIVERY_PROCESSES": "4",
             "DOSSIER_HISTORY_START": "2010-01-01",
@@ -96,7 +102,15 @@ def test_every_setting_is_read_by_its_name() -> None:
         mail_from="Desk <desk@ministry.example>",
         webhook_url="https://hooks.ministry.example/in",
         webhook_secret="whsec_c2VjcmV0",
+        whatsapp=WhatsAppSettings(
+            url="https://graph.ministry.example/v26.0",
+            phone_number_id="106540352242922",
+            token="EAAtoken",
+            templates=(("hearing_reminder", "hearing_v2"), ("deadlines", "deadlines_v1")),
+        ),
+        app_url="https://desk.ministry.example/app",
         mails_per_run=100,
+        whatsapps_per_run=80,
         webhooks_per_run=1000,
         delivery_processes=4,
         history_start=date(2010, 1, 1),
@@ -227,7 +241,56 @@ def test_a_webhook_is_a_channel_only_when_there_is_one() -> None:
     assert read_settings(receiver).channels == ("in_app", "email", "webhook")
 
 
-@pytest.mark.parametrize("name", ["DOSSIER_MAILS_PER_RUN", "DOSSIER_WEBHOOKS_PER_RUN"])
+WHATSAPP = {
+    "DOSSIER_WHATSAPP_PHONE_NUMBER_ID": "1065",
+    "DOSSIER_WHATSAPP_TOKEN": "EAAtoken",
+    "DOSSIER_WHATSAPP_TEMPLATES": "hearing_reminder=hearing_v1",
+}
+
+
+def test_whatsapp_is_a_channel_for_those_who_name_it_only_when_there_is_a_number() -> None:
+    assert read_settings({**WHATSAPP, "DOSSIER_WHATSAPP_PHONE_NUMBER_ID": ""}) == Settings()
+    settings = read_settings(WHATSAPP)
+    assert settings.channels == ("in_app", "email")
+    assert settings.channels_on_request == ("whatsapp",)
+    assert Settings().channels_on_request == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        ({"DOSSIER_WHATSAPP_PHONE_NUMBER_ID": "+966500000000"}, "DOSSIER_WHATSAPP_PHONE_NUMBER_ID is '+966500000000'"),
+        ({"DOSSIER_WHATSAPP_TOKEN": ""}, "DOSSIER_WHATSAPP_PHONE_NUMBER_ID is set without DOSSIER_WHATSAPP_TOKEN"),
+        ({"DOSSIER_WHATSAPP_TOKEN": "s3cret\r\nx: y"}, "DOSSIER_WHATSAPP_PHONE_NUMBER_ID is set without"),
+        ({"DOSSIER_WHATSAPP_TEMPLATES": ""}, "DOSSIER_WHATSAPP_TEMPLATES is ''; write kind=template"),
+        ({"DOSSIER_WHATSAPP_TEMPLATES": "hearing_v1"}, "DOSSIER_WHATSAPP_TEMPLATES is 'hearing_v1'"),
+        ({"DOSSIER_WHATSAPP_TEMPLATES": "a=b, a=c"}, "DOSSIER_WHATSAPP_TEMPLATES is 'a=b, a=c'"),
+        ({"DOSSIER_WHATSAPP_TEMPLATES": "a=b, Ä=c"}, "DOSSIER_WHATSAPP_TEMPLATES is 'a=b, Ä=c'"),
+        ({"DOSSIER_WHATSAPP_URL": "graph.facebook.com"}, "DOSSIER_WHATSAPP_URL is 'graph.facebook.com'"),
+        ({"DOSSIER_WHATSAPP_URL": "http://graph.example"}, "DOSSIER_WHATSAPP_URL is 'http://graph.example'"),
+        ({"DOSSIER_WHATSAPP_URL": "http://localhost.evil.example"}, "DOSSIER_WHATSAPP_URL is"),
+        ({"DOSSIER_WHATSAPP_URL": "https:///"}, "DOSSIER_WHATSAPP_URL is"),
+    ],
+)
+def test_a_whatsapp_number_that_could_not_send_safely_is_refused_by_name(
+    environ: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        read_settings({**WHATSAPP, **environ})
+    assert str(caught.value).startswith(complaint)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["desk.example", "javascript:alert(1)", "https://", "https:///x", 'https://x"y', "https://x y", "https://x?y"],
+)
+def test_an_address_of_the_application_that_no_link_can_begin_with_is_refused(url: str) -> None:
+    with pytest.raises(SettingError, match=r"^DOSSIER_APP_URL is "):
+        read_settings({"DOSSIER_APP_URL": url})
+
+
+@pytest.mark.parametrize("name", ["DOSSIER_MAILS_PER_RUN", "DOSSIER_WEBHOOKS_PER_RUN", "DOSSIER_WHATSAPPS_PER_RUN"])
 def test_a_limit_of_none_a_run_is_no_limit(name: str) -> None:
     assert read_settings({name: "0"}) == Settings()
 
@@ -238,6 +301,7 @@ def test_a_limit_of_none_a_run_is_no_limit(name: str) -> None:
         ("DOSSIER_SOURCE_API_KEY", "s3cret"),
         ("DOSSIER_SMTP_PASSWORD", "s3cret"),
         ("DOSSIER_WEBHOOK_SECRET", "whsec_s3cret=="),
+        ("DOSSIER_WHATSAPP_TOKEN", "s3cret"),
         # A URL can hold a password, or be one.
         ("DOSSIER_DATABASE_URL", "postgresql://dossier:s3cret@db.example/dossier"),
         ("DOSSIER_SOURCE", "postgresql://reader:s3cret@crm.example/crm"),
@@ -249,6 +313,7 @@ def test_no_secret_is_shown_when_settings_are(name: str, value: str) -> None:
         "DOSSIER_SMTP_HOST": "mail.example",
         "DOSSIER_WEBHOOK_URL": "https://hooks.example",
         "DOSSIER_WEBHOOK_SECRET": "whsec_c2VjcmV0",
+        **WHATSAPP,
     }
     settings = read_settings({**others, name: value})
     assert settings != read_settings(others)

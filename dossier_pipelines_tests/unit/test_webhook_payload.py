@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dossier_pipelines.notifications.channels.channel import DigestItem
-from dossier_pipelines.notifications.channels.webhook import LONGEST_WAIT_SECONDS, payload, retry_after
+from dossier_pipelines.notifications.channels.http import LONGEST_WAIT_SECONDS, retry_after
+from dossier_pipelines.notifications.channels.webhook import payload
 from dossier_pipelines_tests.outbox import NOON, outgoing
 
 JSON = st.recursive(

@@ -5,7 +5,7 @@ RETURN CAST((moment + interval '1 minute') AT TIME ZONE timezone AS date) - 1;
 
 -- The people of the tenants of this desk.
 CREATE OR REPLACE VIEW litigation.users WITH (security_invoker = true) AS
-SELECT u.tenant_id, u.id, u.name, u.email, u.phone, u.role, u.locale, u.timezone
+SELECT u.tenant_id, u.id, u.name, u.email, u.phone, u.role, u.locale, u.timezone, u.whatsapp
 FROM raw.users AS u
 JOIN raw.tenants AS t ON t.tenant_id = u.tenant_id;
 

@@ -1,4 +1,4 @@
-"""What a channel is: it takes an outgoing message and returns a verdict. Email and webhook are two; others follow.
+"""What a channel is: it takes an outgoing message and returns a verdict. Mail, WhatsApp and webhook are some.
 
 A channel never raises for what a receiver does: a refusal, a timeout and garbage are verdicts. The time that an
 attempt may take is the caller's affair (`delivery.py`).
@@ -39,6 +39,11 @@ class OutgoingMessage:
     attempt: int
     address: str | None = field(default=None, repr=False)
     name: str | None = field(default=None, repr=False)
+    phone: str | None = field(default=None, repr=False)
+    locale: str = "en"
+    """The person's language, such as ar or ar-SA."""
+    timezone: str = "UTC"
+    """The person's IANA time zone, or else the tenant's."""
     items: tuple[DigestItem, ...] = ()
     """What a digest carries, most urgent first."""
 
@@ -65,7 +70,14 @@ class Refused:
     reason: str
 
 
-Verdict = Sent | TryAgain | Refused
+@dataclass(frozen=True, kw_only=True)
+class FallBack:
+    """No further attempt will help on this channel; the person is to get a mail in its place."""
+
+    reason: str
+
+
+Verdict = Sent | TryAgain | Refused | FallBack
 
 
 class Channel(Protocol):

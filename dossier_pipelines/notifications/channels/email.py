@@ -11,6 +11,7 @@ from typing import Final
 import aiosmtplib
 
 from dossier_pipelines.notifications.channels.channel import OutgoingMessage, Refused, Sent, TryAgain, Verdict
+from dossier_pipelines.notifications.documents import UnwritableMessageError
 from dossier_pipelines.notifications.rendering import mail
 from dossier_pipelines.shared.environment import SmtpSettings
 
@@ -22,9 +23,10 @@ TOO_LARGE: Final = 552
 class Email:
     """A channel to one SMTP server."""
 
-    def __init__(self, settings: SmtpSettings, *, sender: str, timeout: float) -> None:
+    def __init__(self, settings: SmtpSettings, *, sender: str, timeout: float, app_url: str | None = None) -> None:
         self.settings = settings
         self.sender = sender
+        self.app_url = app_url
         self.timeout = timeout
         self._idle: list[aiosmtplib.SMTP] = []
         self._trusted: ssl.SSLContext | None = None
@@ -32,9 +34,11 @@ class Email:
     async def send(self, message: OutgoingMessage) -> Verdict:
         """Hand one mail to the server."""
         try:
-            built = mail(message, sender=self.sender)
+            built = mail(message, sender=self.sender, app_url=self.app_url)
         except ValueError as error:
             return Refused(reason=f"the mail address cannot be used: {type(error).__name__}")
+        except UnwritableMessageError as error:
+            return Refused(reason=f"no mail can be made of this notification: {error}")
         connection: aiosmtplib.SMTP | None = None
         reusable = False
         try:

@@ -5,24 +5,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
 import json
-from contextlib import suppress
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 from standardwebhooks import Webhook as Signer
 
 from dossier_pipelines.notifications.channels.channel import OutgoingMessage, Refused, Sent, TryAgain, Verdict
+from dossier_pipelines.notifications.channels.http import client_session, identity_of, read_a_little, retry_after
 from dossier_pipelines.shared.failures import SettingError
-
-LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
-LONGEST_BODY: Final = 65_536
-BODY_SECONDS: Final = 2.0
 
 
 class Webhook:
@@ -38,7 +31,7 @@ class Webhook:
     async def send(self, message: OutgoingMessage) -> Verdict:
         """Post one notification."""
         body = json.dumps(payload(message), ensure_ascii=False, separators=(",", ":"))
-        identity = f"msg_{hashlib.sha256(f'{message.tenant_id}:{message.key}'.encode()).hexdigest()[:40]}"
+        identity = identity_of(message)
         stamp = datetime.now(UTC)
         headers = {
             "content-type": "application/json",
@@ -48,19 +41,12 @@ class Webhook:
             "webhook-signature": self._signer.sign(msg_id=identity, timestamp=stamp, data=body),
         }
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-                # Nobody's cookies belong into the next message.
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # A few bytes can unpack to gigabytes.
-                auto_decompress=False,
-            )
+            self._session = client_session(timeout=self._timeout, connections=self._connections)
         try:
             async with self._session.post(
                 self.url, data=body.encode(), headers=headers, allow_redirects=False
             ) as answer:
-                await _read_a_little(answer)
+                await read_a_little(answer)
                 return _verdict(answer, now=stamp)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return TryAgain(reason=f"the receiver did not answer properly: {type(error).__name__}")
@@ -82,15 +68,6 @@ def _key(secret: str) -> bytes:
             "DOSSIER_WEBHOOK_SECRET cannot be read. Write it as Standard Webhooks do: whsec_ and base64."
         )
     return key
-
-
-async def _read_a_little(answer: aiohttp.ClientResponse) -> None:
-    """Read the answer's body, so that the connection serves again; the status has decided, and a body may never end."""
-    with suppress(aiohttp.ClientError, TimeoutError):
-        async with asyncio.timeout(BODY_SECONDS):
-            left = LONGEST_BODY
-            while left > 0 and not answer.content.at_eof():
-                left -= len(await answer.content.read(left))
 
 
 def payload(message: OutgoingMessage) -> dict[str, Any]:
@@ -120,18 +97,3 @@ def _verdict(answer: aiohttp.ClientResponse, *, now: datetime) -> Verdict:
     if answer.status in {408, 429} or answer.status >= 500:
         return TryAgain(reason=said, seconds=retry_after(answer.headers.get("retry-after"), now=now))
     return Refused(reason=said)
-
-
-def retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for, a number or a date (RFC 9110, 10.2.3); at most a day."""
-    if not value:
-        return None
-    number = value.strip()
-    if number.isascii() and number.isdecimal():
-        return min(float(number), LONGEST_WAIT_SECONDS)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)

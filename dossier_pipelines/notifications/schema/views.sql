@@ -24,10 +24,19 @@ SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.creat
     d.status, d.attempts, d.next_attempt_at, d.sent_at, d.last_error,
     CASE
         WHEN i.notification_id IS NULL THEN 'recorded; its deliveries are not decided yet'
+        WHEN d.status IS NULL AND n.channels <@ ARRAY['in_app'] THEN 'not by this channel: it is for the inbox alone'
         WHEN d.status IS NULL AND c.channel = 'email' AND n.address IS NULL AND u.id IS NULL
             THEN 'no mail: the person is not among the users'
         WHEN d.status IS NULL AND c.channel = 'email' AND n.address IS NULL AND u.email IS NULL
             THEN 'no mail: the person has no mail address'
+        WHEN d.status IS NULL AND NOT c.channel = ANY (n.channels)
+            THEN 'not by this channel: the notification names others'
+        WHEN d.status IS NULL AND c.channel = 'whatsapp' AND i.digest_id IS NOT NULL
+            THEN 'not by this channel: the day''s number was reached, and digests do not go by WhatsApp'
+        WHEN d.status IS NULL AND c.channel = 'whatsapp' AND u.whatsapp IS NOT TRUE
+            THEN 'not by this channel: the person has not enabled WhatsApp'
+        WHEN d.status IS NULL AND c.channel = 'whatsapp' AND coalesce(u.phone, '') = ''
+            THEN 'not by this channel: the person has no telephone number'
         WHEN d.status IS NULL THEN 'not by this channel: it was not configured when the message was recorded'
         ELSE concat(
             CASE WHEN i.digest_id IS NOT NULL AND c.channel <> 'in_app'
@@ -44,10 +53,10 @@ SELECT n.tenant_id, n.id AS notification_id, n.user_id, n.kind, n.title, n.creat
             END)
     END AS explanation
 FROM notifications.notifications AS n
-CROSS JOIN (VALUES ('in_app'), ('email'), ('webhook')) AS c (channel)
+CROSS JOIN (VALUES ('in_app'), ('email'), ('whatsapp'), ('webhook')) AS c (channel)
 LEFT JOIN notifications.deliveries AS i
     ON i.tenant_id = n.tenant_id AND i.notification_id = n.id AND i.channel = 'in_app'
 LEFT JOIN notifications.deliveries AS d ON d.tenant_id = n.tenant_id AND d.channel = c.channel
     AND d.notification_id = CASE WHEN c.channel = 'in_app' THEN n.id ELSE coalesce(i.digest_id, n.id) END
 LEFT JOIN raw.users AS u ON u.tenant_id = n.tenant_id AND u.id = n.user_id
-WHERE n.kind <> 'digest';
+WHERE n.kind <> 'digest' AND (c.channel <> 'whatsapp' OR 'whatsapp' = ANY (n.channels) OR d.status IS NOT NULL);

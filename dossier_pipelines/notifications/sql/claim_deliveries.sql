@@ -20,8 +20,10 @@ claimed AS (
 )
 SELECT c.tenant_id, CAST(c.notification_id AS text) AS notification_id, c.attempts, c.dedupe_key, c.due_at,
     CAST(n.user_id AS text) AS user_id, n.kind, n.urgency, n.title,
-    n.message, n.metadata, n.created_at, coalesce(n.address, u.email) AS address, u.name, u.locale
+    n.message, n.metadata, n.created_at, coalesce(n.address, u.email) AS address, u.name, u.phone, u.locale, u.timezone,
+    t.timezone AS tenant_timezone
 FROM claimed AS c
 JOIN notifications.notifications AS n ON n.tenant_id = c.tenant_id AND n.id = c.notification_id
 LEFT JOIN raw.users AS u ON u.tenant_id = n.tenant_id AND u.id = n.user_id
+LEFT JOIN platform.tenants AS t ON t.tenant_id = n.tenant_id
 ORDER BY c.due_at

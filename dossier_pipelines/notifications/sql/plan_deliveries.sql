@@ -1,44 +1,59 @@
 -- Decide how the notifications of the working table planning reach their person: the day's first :daily_number one by
--- one, most urgent first, the rest in one digest when the person's own day ends.
+-- one, most urgent first, the rest in one digest when the person's own day ends. Mail stands in for a channel that a
+-- notification names and that is not among those :there are, or does not reach the person; a digest takes mail for
+-- WhatsApp, which has approved templates only.
 -- Grain: one row per planned notification; returns one row of counts. Uses daily_counts_pkey, whose rows count_days has
 -- written and locked.
 WITH ranked AS MATERIALIZED (
-    SELECT p.*, c.digest_id,
-        c.counted - count(*) OVER person + row_number() OVER (person ORDER BY p.urgency, p.created_at, p.id)
-            > CAST(:daily_number AS integer) AS exceeds
-    FROM planning AS p
-    JOIN notifications.daily_counts AS c ON c.tenant_id = p.tenant_id AND c.user_id = p.user_id AND c.day = p.day
-    WINDOW person AS (PARTITION BY p.tenant_id, p.user_id, p.day)
-),
-digest AS MATERIALIZED (
-    SELECT DISTINCT ON (r.tenant_id, r.digest_id) r.tenant_id, r.digest_id AS id, r.user_id, r.address, r.has_mail, r.day,
-        r.created_at, CAST(r.day + 1 AS timestamp) AT TIME ZONE r.zone AS due_at,
-        format('digest:%s:%s:%s', r.user_id, r.day, r.digest_id) AS dedupe_key
-    FROM ranked AS r
-    WHERE r.exceeds
-    ORDER BY r.tenant_id, r.digest_id, r.has_mail DESC, r.urgency
+    SELECT r.*, r.has_mail AND ('email' = ANY (r.channels) OR NOT r.channels <@ CASE
+        WHEN r.has_whatsapp AND NOT r.exceeds THEN CAST(:there AS text[])
+        ELSE array_remove(CAST(:there AS text[]), 'whatsapp') END) AS by_mail
+    FROM (
+        SELECT p.*, c.digest_id,
+            p.sends AND c.counted - count(*) FILTER (WHERE p.sends) OVER person
+                + row_number() OVER (person ORDER BY NOT p.sends, p.urgency, p.created_at, p.id)
+                > CAST(:daily_number AS integer) AS exceeds
+        FROM planning AS p
+        LEFT JOIN notifications.daily_counts AS c
+            ON c.tenant_id = p.tenant_id AND c.user_id = p.user_id AND c.day = p.day
+        WINDOW person AS (PARTITION BY p.tenant_id, p.user_id, p.day)
+    ) AS r
 ),
 digest_added AS (
     INSERT INTO notifications.notifications (
         tenant_id, id, user_id, address, kind, urgency, title, message, metadata, dedupe_key, run_id, created_at
     )
-    SELECT d.tenant_id, d.id, d.user_id, d.address, 'digest', 4, format('More notifications of %s', d.day), '',
-        jsonb_build_object('day', d.day),
-        d.dedupe_key, CAST(:run_id AS text), d.created_at
-    FROM digest AS d
+    SELECT DISTINCT ON (r.tenant_id, r.digest_id) r.tenant_id, r.digest_id, r.user_id, r.address, 'digest', 4,
+        format('More notifications of %s', r.day), '', jsonb_build_object('day', r.day),
+        format('digest:%s:%s:%s', r.user_id, r.day, r.digest_id), CAST(:run_id AS text), r.created_at
+    FROM ranked AS r
+    WHERE r.exceeds
+    ORDER BY r.tenant_id, r.digest_id, r.has_mail DESC, r.urgency
     -- Another transaction may have opened it.
     ON CONFLICT DO NOTHING
 ),
 delivery AS (
-    SELECT r.tenant_id, r.id, c.channel, r.has_mail, r.dedupe_key, r.created_at AS due_at, r.day,
+    SELECT r.tenant_id, r.id, c.channel, r.dedupe_key, r.created_at AS due_at, r.day,
         CASE WHEN r.exceeds THEN r.digest_id END AS digest_id
     FROM ranked AS r
-    CROSS JOIN unnest(CAST(:channels AS text[])) AS c (channel)
-    WHERE NOT r.exceeds OR c.channel = 'in_app'
+    CROSS JOIN unnest(CAST(:there AS text[])) AS c (channel)
+    WHERE c.channel = 'in_app' OR NOT r.exceeds AND CASE c.channel
+        WHEN 'email' THEN r.by_mail
+        WHEN 'whatsapp' THEN r.has_whatsapp AND 'whatsapp' = ANY (r.channels)
+        ELSE c.channel = ANY (r.channels) END
     UNION ALL
-    SELECT d.tenant_id, d.id, c.channel, d.has_mail, d.dedupe_key, d.due_at, d.day, NULL FROM digest AS d
-    CROSS JOIN unnest(CAST(:channels AS text[])) AS c (channel)
-    WHERE c.channel <> 'in_app'
+    SELECT d.tenant_id, d.digest_id, d.channel, format('digest:%s:%s:%s', d.user_id, d.day, d.digest_id),
+        CAST(d.day + 1 AS timestamp) AT TIME ZONE d.zone, d.day, NULL
+    FROM (
+        SELECT DISTINCT r.tenant_id, r.digest_id, r.user_id, r.day, r.zone, c.channel
+        FROM ranked AS r
+        CROSS JOIN unnest(CAST(:there AS text[])) AS c (channel)
+        WHERE r.exceeds AND CASE c.channel
+            WHEN 'in_app' THEN false
+            WHEN 'email' THEN r.by_mail
+            WHEN 'whatsapp' THEN false
+            ELSE c.channel = ANY (r.channels) END
+    ) AS d
 ),
 delivery_added AS (
     -- What is recorded is in the inbox.
@@ -48,7 +63,6 @@ delivery_added AS (
     SELECT v.tenant_id, v.id, v.channel, CASE v.channel WHEN 'in_app' THEN 'sent' ELSE 'queued' END, v.due_at,
         v.dedupe_key || ':' || v.channel, CASE v.channel WHEN 'in_app' THEN clock_timestamp() END, v.day, v.digest_id
     FROM delivery AS v
-    WHERE v.channel <> 'email' OR v.has_mail
     ON CONFLICT DO NOTHING
     RETURNING channel
 )

@@ -1,6 +1,21 @@
 CREATE SCHEMA litigation;
 COMMENT ON TABLE raw.users IS 'The people who own records, and are told';
 
+CREATE TABLE platform.daily_jobs (
+    tenant_id TEXT COLLATE "C" NOT NULL,
+    job TEXT NOT NULL,
+    day DATE NOT NULL,
+    run_id TEXT NOT NULL,
+    done_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT daily_jobs_pkey PRIMARY KEY (tenant_id, job, day)
+);
+COMMENT ON TABLE platform.daily_jobs IS 'Which daily job is done for which day of each tenant';
+COMMENT ON COLUMN platform.daily_jobs.tenant_id IS 'Whose row this is';
+COMMENT ON COLUMN platform.daily_jobs.job IS 'Which job';
+COMMENT ON COLUMN platform.daily_jobs.day IS 'The tenant''s own day';
+COMMENT ON COLUMN platform.daily_jobs.run_id IS 'The Dagster run';
+COMMENT ON COLUMN platform.daily_jobs.done_at IS 'When it was done';
+
 CREATE TABLE raw.tenants (
     tenant_id TEXT COLLATE "C" NOT NULL,
     id UUID NOT NULL,
@@ -242,11 +257,13 @@ COMMENT ON COLUMN litigation.daily_metrics.value IS 'A number, or a rate from 0 
 
 CREATE TABLE litigation.metric_marks (
     tenant_id TEXT COLLATE "C" NOT NULL,
-    since TIMESTAMP WITH TIME ZONE
+    since TIMESTAMP WITH TIME ZONE,
+    marked_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL
 );
 COMMENT ON TABLE litigation.metric_marks IS 'Tenants whose daily metrics a change of their records has overtaken; append-only';
 COMMENT ON COLUMN litigation.metric_marks.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN litigation.metric_marks.since IS 'From when on its records say something else; null: always';
+COMMENT ON COLUMN litigation.metric_marks.marked_at IS 'When it was marked';
 
 CREATE TABLE litigation.metric_reach (
     tenant_id TEXT COLLATE "C" NOT NULL,
@@ -934,9 +951,14 @@ CREATE OR REPLACE TRIGGER metrics_moved AFTER UPDATE ON raw.tenants
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_metrics_of_moved_tenants();
 
+-- The newest day that has come to its end, which it has from 23:59 on.
+CREATE OR REPLACE FUNCTION litigation.newest_whole_day(moment timestamptz, timezone text) RETURNS date
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CAST((moment + interval '1 minute') AT TIME ZONE timezone AS date) - 1;
+
 -- The people of the tenants of this desk.
 CREATE OR REPLACE VIEW litigation.users WITH (security_invoker = true) AS
-SELECT u.tenant_id, u.id, u.name, u.email, u.phone, u.role, u.locale, u.timezone
+SELECT u.tenant_id, u.id, u.name, u.email, u.phone, u.role, u.locale, u.timezone, u.whatsapp
 FROM raw.users AS u
 JOIN raw.tenants AS t ON t.tenant_id = u.tenant_id;
 
