@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dossier_pipelines.dossiers.definitions import build_dossiers_defs
+from dossier_pipelines.litigation.definitions import build_litigation_defs
 from dossier_pipelines.notifications.definitions import build_notifications_defs
 from dossier_pipelines.operations.definitions import build_operations_defs
 from dossier_pipelines.shared.environment import read_settings
@@ -21,6 +22,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     settings = read_settings()
     return dg.Definitions.merge(
         build_dossiers_defs(settings),
+        build_litigation_defs(settings),
         build_notifications_defs(settings),
         build_operations_defs(settings),
         dg.Definitions(resources={**shared, **(resources or {})}, executor=dg.in_process_executor),

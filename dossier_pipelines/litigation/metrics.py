@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
-from dossier_pipelines.litigation.tables import METRICS
 from dossier_pipelines.shared.audit import record_results
 from dossier_pipelines.shared.database import Database, execute, statement
 from dossier_pipelines.shared.failures import UserError
@@ -29,7 +28,7 @@ ONE_DAY: Final = timedelta(days=1)
 JOB: Final = "analytics_snapshot_job"
 WORK_MEM: Final = "128MB"
 # Each chunk reads all records once, and holds what it writes until it commits.
-MOST_TENANT_DAYS: Final = 60_000
+MOST_TENANT_DAYS: Final = 250_000
 WORKING_TABLES: Final = {"metric_scope": "tenant_id", "metric_events": "tenant_id, day, happened"}
 
 
@@ -225,7 +224,9 @@ def _chunk(
         connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
         connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
     taken = connection.execute(sa.text("SELECT count(*) FROM metric_scope")).scalar_one()
-    written = execute(connection, PACKAGE, "write_daily_metrics").rowcount
+    written = execute(
+        connection, PACKAGE, "write_daily_metrics", {"first_day": first_day, "last_day": last_day}
+    ).rowcount
     judged = _judge(connection, first_day=first_day, last_day=last_day, tenants=tenants, judge_on=judge_on)
     connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
     return MetricChunk(
@@ -253,7 +254,6 @@ def _judge(
         {
             "from_day": first_day - HISTORY_DAYS * ONE_DAY,
             "to_day": to_day,
-            "metrics": list(METRICS),
             "tenants": _names(tenants),
         },
     ).all()

@@ -160,13 +160,11 @@ DAILY_METRICS: Final = sa.Table(
     sa.Column("metric", sa.Text, nullable=False, comment="case_count, task_completion_rate, ..."),
     sa.Column("day", sa.Date, nullable=False, comment="The day, in the tenant's time zone, as of whose end it is"),
     sa.Column("value", sa.Float(53), comment="A number, or a rate from 0 to 1; null: nothing under the rate"),
-    sa.PrimaryKeyConstraint("tenant_id", "metric", "day"),
+    sa.PrimaryKeyConstraint("tenant_id", "day", "metric"),
     one_of("metric", METRICS),
     schema="litigation",
     comment="The metrics of every tenant and day",
 )
-sa.Index("daily_metrics_day_idx", DAILY_METRICS.c.tenant_id, DAILY_METRICS.c.day)
-
 METRIC_MARKS: Final = sa.Table(
     "metric_marks",
     METADATA,

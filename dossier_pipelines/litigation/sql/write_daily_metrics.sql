@@ -1,5 +1,6 @@
 -- Write the metrics of every tenant and day of the scope, from running counts; what is as it was is not touched. A rate
--- with nothing under it is null. Grain: one row per tenant, metric and day. Uses daily_metrics_pkey.
+-- with nothing under it is null. Grain: one row per tenant, metric and day. Uses daily_metrics_pkey;
+-- ON CONFLICT alone would lock each row that stays, and so write it.
 INSERT INTO litigation.daily_metrics AS x (tenant_id, metric, day, value)
 SELECT r.tenant_id, m.metric, r.day, m.value
 FROM (
@@ -30,5 +31,8 @@ CROSS JOIN LATERAL (VALUES
     ('document_count', CAST(coalesce(r.documents, 0) AS float8)),
     ('overdue_tasks', CAST(coalesce(r.overdue, 0) AS float8))
 ) AS m (metric, value)
-ORDER BY r.tenant_id, m.metric, r.day
-ON CONFLICT (tenant_id, metric, day) DO UPDATE SET value = excluded.value WHERE x.value IS DISTINCT FROM excluded.value
+LEFT JOIN litigation.daily_metrics AS w ON w.tenant_id = r.tenant_id AND w.day = r.day AND w.metric = m.metric
+    AND w.day BETWEEN CAST(:first_day AS date) AND CAST(:last_day AS date)
+WHERE w.tenant_id IS NULL OR w.value IS DISTINCT FROM m.value
+ORDER BY r.tenant_id, r.day, m.metric
+ON CONFLICT (tenant_id, day, metric) DO UPDATE SET value = excluded.value

@@ -245,10 +245,9 @@ CREATE TABLE litigation.daily_metrics (
     metric TEXT NOT NULL,
     day DATE NOT NULL,
     value FLOAT(53),
-    CONSTRAINT daily_metrics_pkey PRIMARY KEY (tenant_id, metric, day),
+    CONSTRAINT daily_metrics_pkey PRIMARY KEY (tenant_id, day, metric),
     CONSTRAINT daily_metrics_metric_check CHECK (metric IN ('case_count', 'task_completion_rate', 'sla_compliance_rate', 'hearing_attendance_rate', 'document_count', 'overdue_tasks'))
 );
-CREATE INDEX daily_metrics_day_idx ON litigation.daily_metrics (tenant_id, day);
 COMMENT ON TABLE litigation.daily_metrics IS 'The metrics of every tenant and day';
 COMMENT ON COLUMN litigation.daily_metrics.tenant_id IS 'Whose row this is';
 COMMENT ON COLUMN litigation.daily_metrics.metric IS 'case_count, task_completion_rate, ...';
