@@ -17,7 +17,7 @@ from dossier_pipelines.shared.environment import Settings, read_settings
 from dossier_pipelines.shared.failures import UserError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-db = typer.Typer(no_args_is_help=True, help="The project's database: migrate, back up, restore, reset, stop.")
+db = typer.Typer(no_args_is_help=True, help="The project's database: migrate, back up, restore, reset, grant, stop.")
 app.add_typer(db, name="db")
 notifications = typer.Typer(no_args_is_help=True, help="Notifications: replay those that were given up.")
 app.add_typer(notifications, name="notifications")
@@ -142,6 +142,20 @@ def reset(
     if not yes:
         typer.confirm("This deletes everything that the project keeps. Go on?", abort=True, err=True)
     database.reset(_settings(data_dir))
+
+
+@db.command()
+def grant(
+    role: Annotated[str, typer.Argument(help="A database role that exists and logs in.")],
+    tenant: Annotated[list[str] | None, typer.Option(help="A tenant whose rows it may read; may be repeated.")] = None,
+    all_tenants: Annotated[bool, typer.Option("--all-tenants", help="Every tenant's rows.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Let a database role of an analyst read the rows of some tenants, and nobody else's."""
+    from dossier_pipelines.commands import database
+
+    database.grant(_settings(data_dir), role, tenant or [], everybody=all_tenants)
 
 
 @db.command()

@@ -1,4 +1,4 @@
-"""`dossier-pipelines db ...`: migrate, backup, restore, reset, stop."""
+"""`dossier-pipelines db ...`: migrate, backup, restore, reset, grant, stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dossier_pipelines.migrations import runner
+from dossier_pipelines.shared.analysts import grant_reading, tenants_named
 from dossier_pipelines.shared.deployment import Deployment, running
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 from dossier_pipelines.shared.environment import Settings
@@ -76,6 +77,14 @@ def reset(settings: Settings) -> None:
     with running(settings) as deployment:
         runner.reset(deployment.database)
     _say("The database is empty, at the newest version.")
+
+
+def grant(settings: Settings, role: str, tenants: list[str], *, everybody: bool) -> None:
+    """Let a database role read the rows of tenants."""
+    named = tenants_named(tenants, everybody=everybody)
+    with running(settings) as deployment:
+        readable = grant_reading(deployment.database, role, named)
+    _say(f"{role} reads {readable} tables and views, and in them the rows of {', '.join(named)}.")
 
 
 def stop(settings: Settings) -> None:

@@ -1,2 +1,5 @@
 HISTORY_DAYS = 120
-def found_anomalies(series, *, since): return []
+
+
+def found_anomalies(series, *, since):
+    return []

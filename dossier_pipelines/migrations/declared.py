@@ -34,6 +34,8 @@ PROGRAMS: Final = (
     ("dossier_pipelines.litigation", "mark_tasks.sql"),
     ("dossier_pipelines.litigation", "mark_metrics.sql"),
     ("dossier_pipelines.litigation", "views.sql"),
+    # Last: it looks at all tables.
+    ("dossier_pipelines.shared", "row_security.sql"),
 )
 
 

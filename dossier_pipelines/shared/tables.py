@@ -52,6 +52,16 @@ TENANTS: Final = sa.Table(
     comment="Who the data belongs to, and in which time zone and at which moment they live",
 )
 
+ANALYSTS: Final = sa.Table(
+    "analysts",
+    METADATA,
+    sa.Column("role_name", sa.Text, nullable=False, comment="The database role that logs in"),
+    sa.Column("tenant_id", sa.Text(collation="C"), nullable=False, comment="Whose rows it sees; * for everybody's"),
+    sa.PrimaryKeyConstraint("role_name", "tenant_id"),
+    schema="platform",
+    comment="Which database role may see which tenant's rows",
+)
+
 # Append-only and without a key on purpose: writers never wait for each other here, and a reader deletes exactly
 # the marks that it can see (architecture, decision 3).
 STALE_MARKS: Final = sa.Table(

@@ -1,0 +1,175 @@
+"""An analyst's role reads the rows of its tenants, whatever it tries; the pipelines' own role reads all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from dossier_pipelines.shared.analysts import grant_reading, tenants_named
+from dossier_pipelines.shared.database import Database, create_database
+from dossier_pipelines.shared.failures import UserError
+from dossier_pipelines_tests.records import rows, scalar
+
+# Every table and view with a tenant that somebody may read.
+READABLE = """
+SELECT concat(quote_ident(n.nspname), '.', quote_ident(c.relname)) AS name
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+WHERE c.relkind IN ('r', 'p', 'v') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT c.relispartition AND c.relname <> 'analysts'
+ORDER BY 1"""
+TENANTS = ("eu-at", "eu-be")
+FILL = (
+    "INSERT INTO platform.tenants (tenant_id, timezone) VALUES (:tenant_id, 'UTC')",
+    "INSERT INTO raw.tenants (tenant_id, id, name, timezone) VALUES (:tenant_id, gen_random_uuid(), :tenant_id, 'UTC')",
+    "INSERT INTO raw.users (tenant_id, id, name, email) VALUES (:tenant_id, :id, 'Somebody', 'somebody@example.org')",
+    "INSERT INTO raw.cases (tenant_id, id, case_number, created_at) VALUES (:tenant_id, :id, '1', '2020-01-01')",
+    "INSERT INTO raw.tasks (tenant_id, id, case_id, title, status, created_at, due_date) "
+    "VALUES (:tenant_id, :id, :id, 'Answer', 'pending', '2020-01-01', '2020-02-01')",
+    "INSERT INTO litigation.task_flags (tenant_id, task_id, overdue_since, flagged_at) "
+    "VALUES (:tenant_id, :id, '2020-02-01', '2020-02-02')",
+    "INSERT INTO litigation.daily_metrics (tenant_id, day, metric, value) VALUES (:tenant_id, '2020-02-01', 'case_count', 1)",
+    "INSERT INTO litigation.anomalies (tenant_id, metric, day, detector, value, expected, low, high) "
+    "VALUES (:tenant_id, 'case_count', '2020-02-01', 'weekday_robust', 1, 2, 2, 3)",
+    "INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, dedupe_key) "
+    "VALUES (:tenant_id, 'task_overdue', 'task', :id, '{}', '2020-02-02', 'once')",
+    "INSERT INTO platform.audit_log (tenant_id, action_type, entity_type, details) "
+    "VALUES (:tenant_id, 'task_overdue', 'task', '{}')",
+    "INSERT INTO notifications.notifications (tenant_id, user_id, kind, urgency, title, message, metadata, dedupe_key, "
+    "created_at) VALUES (:tenant_id, :id, 'deadlines', 1, 'Due', 'Due', '{}', 'once', '2020-02-02')",
+    "INSERT INTO raw.dossiers (tenant_id, id, name) VALUES (:tenant_id, :id, 'Sweden')",
+    "INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at) VALUES (:tenant_id, :id, :id, '2020-01-05')",
+)
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    with database.transaction() as connection:
+        for number, tenant_id in enumerate((*TENANTS, "eu-cy"), 1):
+            for statement in FILL:
+                values = {"tenant_id": tenant_id, "id": f"00000000-0000-4000-8000-{number:012}"}
+                used = {name: value for name, value in values.items() if f":{name}" in statement}
+                connection.execute(sa.text(statement), used)
+        connection.execute(
+            sa.text(
+                "INSERT INTO platform.audit_log (tenant_id, action_type, entity_type, details) "
+                "VALUES ('*', 'background_job_execution', 'job', '{}')"
+            )
+        )
+    return database
+
+
+@pytest.fixture
+def role(filled: Database) -> Iterator[str]:
+    # Roles are the server's, databases are the test's.
+    name = f"analyst_{scalar(filled, 'SELECT oid FROM pg_database WHERE datname = current_database()')}"
+    with filled.transaction() as connection:
+        connection.exec_driver_sql(f'CREATE ROLE "{name}" LOGIN')
+    yield name
+    with filled.transaction() as connection:
+        connection.exec_driver_sql(f'DROP OWNED BY "{name}"; DROP ROLE "{name}"')
+
+
+@contextmanager
+def as_role(database: Database, role: str) -> Iterator[Database]:
+    url = database.engine.url.set(username=role)
+    other = create_database(url.render_as_string(hide_password=False))
+    try:
+        yield other
+    finally:
+        other.engine.dispose()
+
+
+def seen(database: Database, name: str) -> set[str]:
+    return {row.tenant_id for row in rows(database, f"SELECT DISTINCT tenant_id FROM {name}")}
+
+
+def test_an_analyst_sees_the_rows_of_its_tenants_in_every_table_and_view(filled: Database, role: str) -> None:
+    readable = [row.name for row in rows(filled, READABLE)]
+    assert grant_reading(filled, role, [TENANTS[0]]) == len(readable)
+    with as_role(filled, role) as analyst:
+        found = {name: seen(analyst, name) for name in readable}
+    assert {name for name, tenants in found.items() if tenants - {TENANTS[0]}} == set()
+    with_rows = {name for name in readable if TENANTS[0] in seen(filled, name)}
+    assert {name for name, tenants in found.items() if tenants} == with_rows
+    assert len(with_rows) > 15
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SET ROLE postgres",
+        "SET SESSION AUTHORIZATION postgres",
+        "SET row_security = off",
+        "INSERT INTO platform.analysts VALUES (current_user, '*')",
+        "SELECT * FROM platform.analysts",
+        "UPDATE raw.tasks SET title = 'changed'",
+        "INSERT INTO raw.tasks SELECT * FROM raw.tasks",
+        "DELETE FROM platform.audit_log",
+        "CREATE FUNCTION platform.visible_tenants() RETURNS SETOF text LANGUAGE sql AS 'SELECT ''*'''",
+        "ALTER TABLE raw.tasks DISABLE ROW LEVEL SECURITY",
+    ],
+)
+def test_an_analyst_cannot_help_itself_to_more(filled: Database, role: str, attempt: str) -> None:
+    grant_reading(filled, role, [TENANTS[0]])
+    with as_role(filled, role) as analyst, analyst.engine.connect() as connection:
+        try:
+            connection.exec_driver_sql(attempt)
+            found = connection.exec_driver_sql("SELECT DISTINCT tenant_id FROM raw.tasks").scalars().all()
+        except DBAPIError:
+            connection.rollback()
+            found = connection.exec_driver_sql("SELECT DISTINCT tenant_id FROM raw.tasks").scalars().all()
+    assert found == [TENANTS[0]]
+
+
+def test_a_partition_cannot_be_read_past_its_table(filled: Database, role: str) -> None:
+    with filled.transaction() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE dossiers.snapshot_spans_2020 PARTITION OF dossiers.snapshot_spans "
+            "FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')"
+        )
+    grant_reading(filled, role, [TENANTS[0]])
+    with as_role(filled, role) as analyst, pytest.raises(DBAPIError, match="permission denied"):
+        rows(analyst, "SELECT * FROM dossiers.snapshot_spans_2020")
+
+
+def test_granting_again_replaces_what_was_granted(filled: Database, role: str) -> None:
+    grant_reading(filled, role, ["*"])
+    with as_role(filled, role) as analyst:
+        assert seen(analyst, "platform.audit_log") == {*TENANTS, "eu-cy", "*"}
+    grant_reading(filled, role, [TENANTS[1]])
+    with as_role(filled, role) as analyst:
+        assert seen(analyst, "platform.audit_log") == {TENANTS[1]}
+
+
+def test_a_role_that_nobody_granted_anything_reads_nothing(filled: Database, role: str) -> None:
+    with as_role(filled, role) as analyst, pytest.raises(DBAPIError, match="permission denied"):
+        rows(analyst, "SELECT * FROM raw.tasks")
+
+
+def test_what_cannot_be_granted_is_refused_and_nothing_granted(filled: Database, role: str) -> None:
+    for wrong, tenants, message in (
+        ("nobody", [TENANTS[0]], "There is no database role 'nobody'. Create it first: CREATE ROLE"),
+        ("postgres", [TENANTS[0]], "The role 'postgres' is a superuser"),
+        (role, ["elsewhere"], "There is no tenant 'elsewhere'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            grant_reading(filled, wrong, tenants)
+    assert rows(filled, "SELECT * FROM platform.analysts") == []
+    for names, everybody in (([], False), (["eu-at"], True)):
+        with pytest.raises(UserError, match="Name the tenants"):
+            tenants_named(names, everybody=everybody)
+
+
+def test_every_view_is_read_with_the_rights_of_who_reads(database: Database) -> None:
+    views = rows(
+        database,
+        "SELECT c.oid::regclass AS name FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^(pg_|information_schema)' "
+        "AND NOT coalesce('security_invoker=true' = ANY (c.reloptions), false)",
+    )
+    assert [row.name for row in views] == []
