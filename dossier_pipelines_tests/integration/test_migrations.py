@@ -58,7 +58,8 @@ CATALOG = {
         FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = ANY (:schemas) AND NOT t.tgisinternal""",
     "policies": """
-        SELECT schemaname, tablename, policyname, roles, cmd, qual FROM pg_policies WHERE schemaname = ANY (:schemas)""",
+        SELECT schemaname, tablename, policyname, roles, cmd, qual FROM pg_policies
+        WHERE schemaname = ANY (:schemas)""",
     "row security": """
         SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = ANY (:schemas) AND c.relrowsecurity""",

@@ -1,0 +1,259 @@
+"""A task that is late is flagged, and its event recorded once, whatever changed and however time went on."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, TaskScope, check_tasks
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
+from dossier_pipelines_tests.records import rows, scalar
+
+MINUTE = timedelta(minutes=1)
+GRACE = 15 * MINUTE
+
+
+def check(database: Database, now: datetime = NOON, **scope: Any) -> dict[str, Any]:
+    return check_tasks(database, TaskScope(**scope), now=now, run_id="a run")
+
+
+def events(database: Database, kind: str) -> list[tuple[str, uuid.UUID]]:
+    return [
+        (row.tenant_id, row.entity_id)
+        for row in rows(database, "SELECT * FROM platform.events WHERE type = :kind ORDER BY recorded_at", kind=kind)
+    ]
+
+
+def flags(database: Database) -> dict[tuple[str, uuid.UUID], tuple[datetime | None, datetime | None]]:
+    return {
+        (row.tenant_id, row.task_id): (row.overdue_since, row.sla_missed_at)
+        for row in rows(database, "SELECT * FROM litigation.task_flags")
+    }
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    return Desk(database)
+
+
+def test_a_task_is_overdue_when_its_due_date_passed_by_more_than_the_grace(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    late = desk.task(case, due_date=NOON - GRACE - MINUTE)
+    desk.task(case, due_date=NOON - GRACE)
+    desk.task(case, due_date=NOON + HOUR)
+    desk.task(case, due_date=None)
+    desk.task(case, due_date=NOON - DAY, status="completed", completed_at=NOON - HOUR)
+    desk.task(case, due_date=NOON - DAY, status="cancelled")
+    found = check(database)
+    assert (found["overdueTasks"], found["overdueNow"], found["slaViolations"]) == (1, 1, 0)
+    assert flags(database) == {("one", late): (NOON - GRACE - MINUTE, None)}
+    [event] = rows(database, "SELECT * FROM platform.events")
+    assert event.payload | {"due_date": None} == {
+        "task_id": str(late),
+        "case_id": str(case),
+        "priority": "medium",
+        "due_date": None,
+        "days_overdue": 0,
+    }
+    assert (event.occurred_at, event.run_id) == (NOON, "a run")
+
+
+def test_days_overdue_are_those_of_the_tenants_calendar(database: Database) -> None:
+    for zone in ("Asia/Kolkata", "America/New_York"):
+        desk = Desk(database, zone.lower().replace("/", "-"), timezone=zone)
+        # 23:30 of the day before in New York, 09:00 of the day in Kolkata.
+        desk.task(desk.case(), due_date=datetime.fromisoformat("2025-06-10T03:30:00+00:00"))
+    check(database)
+    found = {row.tenant_id: row.payload["days_overdue"] for row in rows(database, "SELECT * FROM platform.events")}
+    assert found == {"asia-kolkata": 0, "america-new_york": 1}
+
+
+def test_a_service_level_is_missed_by_the_age_of_its_priority(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    desk.hours(high=10)
+    missed = set()
+    for priority, hours in (DEFAULT_HOURS | {"high": 10}).items():
+        missed.add(("one", desk.task(case, priority=priority, created_at=NOON - hours * HOUR)))
+        desk.task(case, priority=priority, created_at=NOON - hours * HOUR + MINUTE)
+    assert check(database)["slaViolations"] == 4
+    assert set(events(database, "sla_violation")) == missed == set(flags(database))
+    payloads = {row.payload["priority"]: row.payload for row in rows(database, "SELECT * FROM platform.events")}
+    assert payloads["high"]["sla_threshold"] == payloads["high"]["actual_time"] == 10
+    assert payloads["low"]["sla_threshold"] == 240
+    audited = rows(database, "SELECT * FROM platform.audit_log WHERE action_type = 'sla_violation'")
+    assert {row.details["task_id"] for row in audited} == {str(task) for _, task in missed}
+    assert {row.tenant_id for row in audited} == {"one"}
+    check(database, NOON + MINUTE)
+    assert len(events(database, "sla_violation")) == 8
+
+
+def test_one_that_was_completed_too_late_between_two_checks_is_a_violation(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    task = desk.task(case, priority="critical", created_at=NOON - 23 * HOUR)
+    old = desk.task(case, created_at=NOON - 90 * DAY, status="completed", completed_at=NOON - 30 * DAY)
+    check(database)
+    desk.change("tasks", task, status="completed", completed_at=NOON + 2 * HOUR)
+    desk.change("tasks", old, priority="high")
+    assert check(database, NOON + 3 * HOUR)["slaViolations"] == 1
+    assert events(database, "sla_violation") == [("one", task)]
+    assert flags(database) == {}
+
+
+def test_a_check_repeated_finds_nothing_new(database: Database, desk: Desk) -> None:
+    desk.task(desk.case(), due_date=NOON - DAY, created_at=NOON - 30 * DAY)
+    first = check(database)
+    assert (first["overdueTasks"], first["slaViolations"], first["judged"]) == (1, 1, 1)
+    before = flags(database)
+    again = check(database)
+    assert (again["overdueTasks"], again["slaViolations"], again["judged"]) == (0, 0, 0)
+    assert (again["overdueNow"], again["violatingNow"]) == (1, 1)
+    assert flags(database) == before
+    assert len(rows(database, "SELECT FROM platform.events")) == 2
+
+
+def test_what_is_done_or_moved_is_unflagged_and_can_be_late_again(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    task = desk.task(case, due_date=NOON - DAY)
+    done = desk.task(case, due_date=NOON - DAY)
+    gone = desk.task(case, due_date=NOON - DAY)
+    check(database)
+    assert len(flags(database)) == 3
+    desk.change("tasks", task, due_date=NOON + DAY)
+    desk.change("tasks", done, status="completed", completed_at=NOON)
+    desk.remove("tasks", gone)
+    assert check(database)["unflagged"] == 2
+    assert flags(database) == {}
+    assert check(database, NOON + 2 * DAY)["overdueTasks"] == 1
+    assert events(database, "task_overdue").count(("one", task)) == 2
+    # Back to a date that was told already.
+    desk.change("tasks", task, due_date=NOON - DAY)
+    assert check(database, NOON + 2 * DAY)["overdueTasks"] == 0
+    assert flags(database) == {("one", task): (NOON - DAY, None)}
+
+
+def test_a_dry_run_finds_the_same_and_keeps_nothing(database: Database, desk: Desk) -> None:
+    desk.task(desk.case(), due_date=NOON - DAY)
+    found = check(database, dry_run=True)
+    assert (found["overdueTasks"], found["dryRun"]) == (1, True)
+    assert flags(database) == {}
+    assert rows(database, "SELECT FROM platform.events") == []
+    assert scalar(database, "SELECT count(*) FROM litigation.task_marks") == 1
+    assert check(database)["overdueTasks"] == 1
+
+
+def test_another_service_level_judges_all_open_tasks_anew(database: Database, desk: Desk) -> None:
+    task = desk.task(desk.case(), created_at=NOON - 30 * HOUR)
+    other = Desk(database, "two")
+    other.task(other.case(), created_at=NOON - 30 * HOUR)
+    check(database)
+    assert flags(database) == {}
+    desk.hours(medium=24)
+    check(database)
+    assert set(flags(database)) == {("one", task)}
+
+
+def test_a_clock_that_was_put_back_takes_flags_back(database: Database) -> None:
+    desk = Desk(database, clock_at=NOON)
+    desk.task(desk.case(), due_date=NOON - HOUR)
+    check(database)
+    assert len(flags(database)) == 1
+    desk.set_clock(NOON - 2 * HOUR)
+    check(database)
+    assert flags(database) == {}
+
+
+def test_one_tenant_alone_is_checked_when_it_is_named(database: Database, desk: Desk) -> None:
+    desk.task(desk.case(), due_date=NOON - DAY)
+    other = Desk(database, "two")
+    other.task(other.case(), due_date=NOON - DAY)
+    assert check(database, tenant_id="two")["overdueTasks"] == 1
+    assert {tenant for tenant, _ in flags(database)} == {"two"}
+    assert check(database)["overdueTasks"] == 1
+
+
+def test_a_task_whose_load_was_open_during_a_check_is_found_by_the_next(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    with database.transaction() as load:
+        load.exec_driver_sql(
+            "INSERT INTO raw.tasks (tenant_id, id, case_id, title, status, created_at, due_date) "
+            f"VALUES ('one', gen_random_uuid(), '{case}', 'Late', 'pending', '2025-06-10T08:00Z', '2025-06-10T08:30Z')"
+        )
+        assert check(database)["overdueTasks"] == 0
+    assert check(database)["overdueTasks"] == 1
+
+
+def test_checks_at_once_record_once(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    for _ in range(20):
+        desk.task(case, due_date=NOON - DAY, created_at=NOON - 30 * DAY)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: check(database), range(4)))
+    assert sum(each["overdueTasks"] for each in found) == 20
+    assert len(rows(database, "SELECT FROM platform.events")) == 40
+    assert len(flags(database)) == 20
+
+
+def judged(database: Database, now: datetime, hours: dict[str, dict[str, float]]) -> Any:
+    """What is late, by looking at every task."""
+    late = {}
+    for task in rows(database, "SELECT * FROM raw.tasks WHERE status IN ('pending', 'in_progress')"):
+        deadline = task.created_at + hours[task.tenant_id][task.priority] * HOUR
+        overdue = task.due_date if task.due_date and task.due_date < now - GRACE else None
+        missed = deadline if deadline <= now else None
+        if overdue or missed:
+            late[task.tenant_id, task.id] = (overdue, missed)
+    return late
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_the_flags_are_what_judging_every_task_says(database: Database, seed: int) -> None:
+    random = Random(seed)
+    now = NOON
+    hours = {name: {str(k): float(v) for k, v in DEFAULT_HOURS.items()} for name in ("one", "two")}
+    desks = [Desk(database, name) for name in hours]
+    cases = {desk.tenant_id: desk.case() for desk in desks}
+    tasks: list[tuple[Desk, uuid.UUID]] = []
+
+    def moment() -> datetime:
+        return now + random.randint(-300, 60) * HOUR + random.choice([-1, 0, 1]) * timedelta(microseconds=1)
+
+    for step in range(30):
+        for _ in range(random.randint(0, 4)):
+            desk = random.choice(desks)
+            action = random.choice(["add", "add", "move", "finish", "reopen", "urgent", "remove", "policy"])
+            if action == "add" or not tasks:
+                made = moment()
+                task = desk.task(
+                    cases[desk.tenant_id],
+                    created_at=made,
+                    due_date=random.choice([None, made + random.randint(0, 200) * HOUR, now - GRACE]),
+                    priority=random.choice(list(DEFAULT_HOURS)),
+                    status=random.choice(["pending", "in_progress", "completed"]),
+                )
+                tasks.append((desk, task))
+                continue
+            owner, task = random.choice(tasks)
+            match action:
+                case "move":
+                    owner.change("tasks", task, due_date=moment())
+                case "finish":
+                    owner.change("tasks", task, status="completed", completed_at=now)
+                case "reopen":
+                    owner.change("tasks", task, status="pending", completed_at=None)
+                case "urgent":
+                    owner.change("tasks", task, priority=random.choice(list(DEFAULT_HOURS)))
+                case "remove":
+                    owner.remove("tasks", task)
+                case "policy" if step % 7 == 0 and "policy" not in hours[desk.tenant_id]:
+                    desk.hours(low=33)
+                    hours[desk.tenant_id] |= {"low": 33, "policy": 0}
+        now += random.choice([0, 1, 15, 61, 60 * 24]) * MINUTE
+        check(database, now)
+        assert flags(database) == judged(database, now, hours), f"step {step} of seed {seed}"
+    assert len(events(database, "task_overdue")) > 5
