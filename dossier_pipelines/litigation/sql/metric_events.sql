@@ -26,7 +26,7 @@ task AS (
                 THEN greatest(p.from_day, platform.first_day(p.deadline, p.timezone))
                 WHEN p.status = 'completed' AND p.valid_from > p.deadline THEN p.from_day END AS missed_day,
             -- As the check of due dates has it, whose grace is :grace.
-            CASE WHEN p.status IN ('pending', 'in_progress') THEN greatest(p.from_day, platform.first_day(
+            CASE WHEN p.status IN ('pending', 'in_progress') AND p.due_date IS NOT NULL THEN greatest(p.from_day, platform.first_day(
                 p.due_date + CAST(:grace AS interval) + interval '1 microsecond', p.timezone)) END AS overdue_day
         OFFSET '0'
     ) AS s

@@ -1,0 +1,327 @@
+"""A day's metrics are what was so at its end in the tenant's zone: taken then or later, alone or in a range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from dossier_pipelines.litigation.metrics import MetricResult, restate_metrics, take_metrics
+from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.failures import UserError
+from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
+from dossier_pipelines_tests.processes import wait_until
+from dossier_pipelines_tests.records import rows, scalar
+
+MINUTE: Final = timedelta(minutes=1)
+GRACE: Final = 15 * MINUTE
+TODAY: Final = NOON.date()
+ZONES: Final = {"riyadh": "Asia/Riyadh", "kolkata": "Asia/Kolkata", "new-york": "America/New_York"}
+
+
+def take(
+    database: Database, first: date, last: date | None = None, *, now: datetime = NOON, **more: Any
+) -> MetricResult:
+    return take_metrics(database, first_day=first, last_day=last or first, now=now, run_id="a run", **more)
+
+
+def metrics(database: Database) -> dict[tuple[str, date, str], float | None]:
+    return {
+        (row.tenant_id, row.day, row.metric): row.value
+        for row in rows(database, "SELECT * FROM litigation.daily_metrics")
+    }
+
+
+def versions(database: Database) -> list[str]:
+    return [
+        row.v
+        for row in rows(database, "SELECT concat(xmin, ctid, d) AS v FROM litigation.daily_metrics AS d ORDER BY 1")
+    ]
+
+
+def end_of(day: date, zone: str) -> datetime:
+    return datetime.combine(day + DAY, datetime.min.time(), ZoneInfo(zone)).astimezone(UTC) - timedelta(microseconds=1)
+
+
+def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[str, float | None]:
+    """The day's metrics, by looking at every record as it was at the end of the day."""
+    end = end_of(day, zone)
+
+    def records(table: str) -> Any:
+        return rows(database, f"SELECT * FROM raw.{table} WHERE tenant_id = :of", of=tenant_id)
+
+    def status(task: Any) -> str | None:
+        past = rows(
+            database,
+            "SELECT status FROM litigation.task_history WHERE tenant_id = :of AND task_id = :id AND valid_from <= :end "
+            "ORDER BY ordinal DESC LIMIT 1",
+            of=tenant_id,
+            id=task.id,
+            end=end,
+        )
+        return past[0].status if past and task.created_at <= end else None
+
+    def ended(task: Any) -> datetime:
+        return scalar(
+            database,
+            "SELECT valid_from FROM litigation.task_history WHERE tenant_id = :of AND task_id = :id "
+            "AND status = 'completed' AND valid_from <= :end ORDER BY ordinal DESC LIMIT 1",
+            of=tenant_id,
+            id=task.id,
+            end=end,
+        )
+
+    tasks = [(task, status(task)) for task in records("tasks")]
+    counted = [(task, state) for task, state in tasks if state not in {None, "cancelled"}]
+    missed = overdue = done = 0
+    for task, state in counted:
+        deadline = task.created_at + DEFAULT_HOURS[task.priority] * HOUR
+        done += state == "completed"
+        missed += ended(task) > deadline if state == "completed" else deadline <= end
+        overdue += state != "completed" and task.due_date is not None and task.due_date < end - GRACE
+    held = [
+        h for h in records("hearings") if h.status == "completed" and h.hearing_date <= end and h.attended is not None
+    ]
+    cases = [c for c in records("cases") if c.created_at <= end and not (c.closed_at and c.closed_at <= end)]
+    return {
+        "case_count": len(cases),
+        "task_completion_rate": done / len(counted) if counted else None,
+        "sla_compliance_rate": (len(counted) - missed) / len(counted) if counted else None,
+        "hearing_attendance_rate": sum(h.attended for h in held) / len(held) if held else None,
+        "document_count": sum(d.uploaded_at <= end for d in records("case_documents")),
+        "overdue_tasks": overdue,
+    }
+
+
+class World:
+    """Tenants in several zones, with records at and about the ends of their days."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        self.random = Random(seed)
+        self.database = database
+        self.desks = {
+            name: Desk(database, name, timezone=zone, clock_at=NOON + 2 * DAY) for name, zone in ZONES.items()
+        }
+        self.cases: list[Any] = []
+        self.tasks: list[Any] = []
+        self.hearings: list[Any] = []
+        for desk in self.desks.values():
+            self.cases.append((desk, desk.case(created_at=NOON - 30 * DAY)))
+        self.go_on(60)
+
+    def moment(self) -> datetime:
+        if self.random.random() < 0.4:
+            zone = self.random.choice(list(ZONES.values()))
+            return end_of(TODAY - self.random.randint(0, 12) * DAY, zone) + self.random.choice(
+                [timedelta(0), timedelta(microseconds=1), GRACE, -GRACE]
+            )
+        return NOON - self.random.randint(-20, 300) * HOUR
+
+    def go_on(self, steps: int) -> None:
+        for _ in range(steps):
+            self.random.choice(
+                [self._case, self._task, self._task, self._finish, self._change, self._hearing, self._document]
+            )()
+
+    def _of(self, found: list[Any]) -> Any:
+        return self.random.choice(found)
+
+    def _case(self) -> None:
+        desk, made = self._of(list(self.desks.values())), self.moment()
+        self.cases.append((desk, desk.case(created_at=made, closed_at=self.random.choice([None, made + 50 * HOUR]))))
+
+    def _task(self) -> None:
+        desk, case = self._of(self.cases)
+        made = self.moment()
+        status = self._of(["pending", "in_progress", "completed", "cancelled"])
+        ended = made + self.random.randint(0, 200) * HOUR if status == "completed" else None
+        task = desk.task(
+            case,
+            created_at=made,
+            due_date=self._of([None, self.moment()]),
+            status=status,
+            completed_at=ended,
+            priority=self._of(list(DEFAULT_HOURS)),
+        )
+        self.tasks.append((desk, task))
+
+    def _finish(self) -> None:
+        if self.tasks:
+            desk, task = self._of(self.tasks)
+            desk.change("tasks", task, status="completed", completed_at=self.moment() + 300 * HOUR)
+
+    def _change(self) -> None:
+        if self.tasks:
+            desk, task = self._of(self.tasks)
+            match self.random.randint(0, 4):
+                case 0:
+                    desk.change("tasks", task, due_date=self.moment())
+                case 1:
+                    desk.change("tasks", task, priority=self._of(list(DEFAULT_HOURS)))
+                case 2:
+                    desk.change("tasks", task, status="pending", completed_at=None)
+                case 3:
+                    desk.change("tasks", task, status="cancelled", completed_at=None)
+                case 4:
+                    desk.remove("tasks", task)
+                    self.tasks.remove((desk, task))
+
+    def _hearing(self) -> None:
+        desk, case = self._of(self.cases)
+        status = self._of(["scheduled", "completed", "completed", "adjourned"])
+        self.hearings.append(
+            (desk, desk.hearing(case, self.moment(), status=status, attended=self._of([True, False, None])))
+        )
+        if self.random.random() < 0.3:
+            owner, hearing = self._of(self.hearings)
+            owner.change("hearings", hearing, status="completed", attended=True)
+
+    def _document(self) -> None:
+        desk, case = self._of(self.cases)
+        desk.document(case, self.moment())
+
+    def expected(self, days: list[date]) -> dict[tuple[str, date, str], float | None]:
+        return {
+            (name, day, metric): value
+            for name, zone in ZONES.items()
+            for day in days
+            for metric, value in looked_up(self.database, name, zone, day).items()
+        }
+
+
+def days_between(first: date, last: date) -> list[date]:
+    return [first + number * DAY for number in range((last - first).days + 1)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_day_is_what_looking_at_every_record_says(database: Database, seed: int) -> None:
+    world = World(database, seed)
+    days = days_between(TODAY - 10 * DAY, TODAY)
+    take(database, days[0], days[-1])
+    found = metrics(database)
+    expected = world.expected(days)
+    assert {key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])} == {}
+    assert len(set(found.values())) > 8, "the world has become dull"
+
+
+@pytest.mark.parametrize("seed", range(10, 14))
+def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(database: Database, seed: int) -> None:
+    world = World(database, seed)
+    days = days_between(TODAY - 10 * DAY, TODAY)
+    take(database, days[0], days[-1])
+    for _ in range(4):
+        world.go_on(5)
+        restate_metrics(database, now=NOON)
+        found, expected = metrics(database), world.expected(days)
+        assert {
+            key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])
+        } == {}
+    assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+
+
+def test_a_range_taken_again_or_piece_by_piece_changes_no_byte(database: Database) -> None:
+    World(database, 20)
+    take(database, TODAY - 10 * DAY, TODAY)
+    before, values = versions(database), metrics(database)
+    again = take(database, TODAY - 10 * DAY, TODAY)
+    assert (again.written, again.days) == (0, 11)
+    for day in days_between(TODAY - 10 * DAY, TODAY):
+        assert take(database, day).written == 0
+    assert versions(database) == before
+    assert metrics(database) == values
+
+
+def test_a_tenant_gets_no_day_before_its_own_23_59(database: Database) -> None:
+    for name, zone in ZONES.items():
+        desk = Desk(database, name, timezone=zone)
+        desk.case(created_at=NOON - 30 * DAY)
+    # 23:59 in Riyadh; in Kolkata it is the next day, in New York the afternoon.
+    take(database, TODAY - DAY, TODAY, now=datetime(2025, 6, 10, 20, 59, tzinfo=UTC))
+    newest = {name: max(day for tenant, day, _ in metrics(database) if tenant == name) for name in ZONES}
+    assert newest == {"riyadh": TODAY, "kolkata": TODAY, "new-york": TODAY - DAY}
+
+
+def test_a_range_that_cannot_be_is_refused_and_nothing_written(database: Database) -> None:
+    with pytest.raises(UserError, match="has no case yet"):
+        take(database, TODAY)
+    Desk(database).case(created_at=NOON - 10 * DAY)
+    first = TODAY - 10 * DAY
+    for begin, end, message in (
+        (TODAY, TODAY - DAY, "The range ends on 2025-06-09, before it starts"),
+        (first, TODAY, "2025-06-10 has not come to its end: the newest day that has is 2025-06-09"),
+        (first - DAY, TODAY - DAY, "2025-05-30 lies before the first record: the first record is of 2025-05-31"),
+    ):
+        with pytest.raises(UserError, match=message) as refused:
+            take(database, begin, end)
+        assert "othing was written" in str(refused.value)
+    assert metrics(database) == {}
+
+
+def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database) -> None:
+    desk = Desk(database)
+    case = desk.case(created_at=NOON - 30 * DAY)
+    yesterday = TODAY - DAY
+
+    def waits() -> bool:
+        return bool(scalar(database, "SELECT count(*) FROM pg_locks WHERE relation IS NOT NULL AND NOT granted"))
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as load:
+            load.exec_driver_sql(
+                "INSERT INTO raw.case_documents (tenant_id, id, case_id, uploaded_at) "
+                f"VALUES ('one', gen_random_uuid(), '{case}', '2025-06-08T09:00Z')"
+            )
+            taken = pool.submit(take, database, yesterday)
+            wait_until(lambda: waits() or taken.done(), "the metrics wait for the load, or are taken")
+        taken.result()
+    restate_metrics(database, now=NOON)
+    assert metrics(database)["one", yesterday, "document_count"] == 1
+
+
+UNCHANGED: Final[dict[str, Callable[[Desk, Any, Any], object]]] = {
+    "a title": lambda desk, case, task: desk.change("tasks", task, title="Told anew"),
+    "who does it": lambda desk, case, task: desk.change("tasks", task, assigned_to=case),
+    "the case's title": lambda desk, case, task: desk.change("cases", case, title="Told anew"),
+    "a scheduled hearing": lambda desk, case, task: desk.hearing(case, NOON - 5 * DAY),
+    "a document of tomorrow": lambda desk, case, task: desk.document(case, NOON + DAY),
+    "a task of tomorrow": lambda desk, case, task: desk.task(case, created_at=NOON + DAY),
+    "a completion of tomorrow": lambda desk, case, task: desk.change(
+        "tasks", task, status="completed", completed_at=NOON + DAY
+    ),
+}
+
+
+def test_what_changes_no_day_leaves_no_mark(database: Database) -> None:
+    desk = Desk(database, clock_at=NOON)
+    case = desk.case(created_at=NOON - 30 * DAY)
+    task = desk.task(case, created_at=NOON - 20 * DAY)
+    take(database, TODAY - 5 * DAY, TODAY - DAY)
+    for name, change in UNCHANGED.items():
+        change(desk, case, task)
+        assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0, name
+
+
+def test_the_document_of_a_day_is_the_originals(database: Database) -> None:
+    desk = Desk(database)
+    desk.task(desk.case(created_at=NOON - 30 * DAY), created_at=NOON - 3 * DAY, due_date=NOON - 2 * DAY)
+    take(database, TODAY - DAY)
+    [row] = rows(database, "SELECT * FROM litigation.daily_snapshots")
+    assert row.snapshot == {
+        "metric_type": "daily_snapshot",
+        "snapshot_date": "2025-06-09",
+        "metric_value": {
+            "case_count": 1,
+            "task_completion_rate": 0,
+            "sla_compliance_rate": 1,
+            "hearing_attendance_rate": None,
+            "document_count": 0,
+            "overdue_tasks": 1,
+            "anomaly_detected": False,
+        },
+    }
