@@ -7,7 +7,7 @@ import time
 from datetime import UTC, date, datetime
 
 from dossier_pipelines.commands.database import bring_up_to_date
-from dossier_pipelines.commands.run import execute_job
+from dossier_pipelines.commands.execution import execute_job
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.dossiers.snapshots import require_range
 from dossier_pipelines.shared.deployment import prepare_dagster, running

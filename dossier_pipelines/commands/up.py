@@ -15,6 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from dossier_pipelines.commands.database import bring_up_to_date
+from dossier_pipelines.commands.litigation import bring_in
 from dossier_pipelines.commands.run import execute, result_document, summary
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.ingestion.configured import configured_source
@@ -44,6 +45,7 @@ def serve(settings: Settings, *, port: int) -> None:
             run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=None, verbose=False)
             document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)
             print(summary({**document, "seconds": "-"}).replace(", in - s", ""), file=sys.stderr, flush=True)
+        bring_in(deployment, settings, verbose=False, only_if_empty=True)
         deployment.database.engine.dispose()
         print(f"Starting Dagster; the UI will be on http://{HOST}:{port}. Ctrl-C stops everything.", file=sys.stderr)
         _run_dagster(port)

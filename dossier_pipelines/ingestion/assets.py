@@ -23,10 +23,11 @@ def raw_asset(
         key=key,
         deps=deps,
         group_name=group,
-        kinds={"postgres", "sql"},
+        # What is no table of its own is a view of one.
+        kinds={"postgres", "sql" if key.path[0] == entity.table.schema else "view"},
         owners=[owners.PLATFORM],
         description=f"{description} Unusable rows are set aside, with the reason in words, in ingestion.rejected_rows.",
-        metadata=table_metadata(entity.table),
+        metadata={**table_metadata(entity.table), "dagster/table_name": ".".join(key.path)},
         code_version="1",
     )
     def load_records(

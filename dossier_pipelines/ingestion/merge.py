@@ -158,7 +158,7 @@ def _typed(column: Column, entity: Entity, bound: Bound, *, trusting: bool) -> s
             if column.kind is Kind.MOMENT and entity.tenant:
                 # Each tenant has its own local time; that of the session is that of the configured tenant.
                 value = (
-                    f"CASE WHEN {text} ~ '{LOCAL_TIME}' THEN CAST({text} AS timestamp) AT TIME ZONE owner.timezone "
+                    f"CASE WHEN {text} ~ '{LOCAL_TIME}' THEN CAST({text} AS timestamp) AT TIME ZONE coalesce(owner.timezone, 'UTC') "
                     f"ELSE {value} END"
                 )
             return f"CASE WHEN {text} LIKE '____-__-__%' AND {text} NOT LIKE '%BC' {valid}THEN {value} END"

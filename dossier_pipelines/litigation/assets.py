@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 import dagster as dg
+import sqlalchemy as sa
 
 from dossier_pipelines.ingestion.assets import raw_asset
 from dossier_pipelines.ingestion.entity import Entity
@@ -14,7 +15,7 @@ from dossier_pipelines.litigation.metrics import MetricChunk, take_metrics
 from dossier_pipelines.litigation.service_levels import PACKAGE
 from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.shared import owners
-from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata, table_spec
+from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings, read_settings
 from dossier_pipelines.shared.partitions import daily_partitions
@@ -68,23 +69,47 @@ RAW_ASSETS = [
     for entity in ENTITIES.values()
 ]
 
+
+def _written_in_passing(
+    table: sa.Table,
+    deps: list[dg.AssetKey],
+    columns: Mapping[str, list[tuple[str, str]]],
+    *,
+    owner: str,
+    description: str,
+) -> dg.AssetSpec:
+    """Return the asset of a table that triggers and jobs write: shown and described, never materialized by hand."""
+    return dg.AssetSpec(
+        key=[str(table.schema), table.name],
+        deps=deps,
+        group_name=GROUP,
+        kinds={"postgres", "table"},
+        owners=[owner],
+        description=description,
+        metadata={**table_metadata(table), "dagster/column_lineage": column_lineage(columns)},
+    )
+
+
 WRITTEN_IN_PASSING = [
-    table_spec(
+    _written_in_passing(
         tables.TASK_HISTORY,
-        group=GROUP,
+        [KEYS["tasks"]],
+        lineage.TASK_HISTORY,
         owner=owners.PLATFORM,
         description="Every status that a task had, from when on. Kept by triggers: never materialized by hand.",
     ),
-    table_spec(
+    _written_in_passing(
         tables.TASK_FLAGS,
-        group=GROUP,
+        [KEYS["tasks"], KEYS["sla_policies"]],
+        lineage.TASK_FLAGS,
         owner=owners.ANALYTICS,
         description="The tasks that are overdue or miss their service level now; written by the check that runs every "
         "15 minutes. litigation.late_tasks shows them with their cases.",
     ),
-    table_spec(
+    _written_in_passing(
         tables.ANOMALIES,
-        group=GROUP,
+        [DAILY_METRICS_KEY],
+        lineage.ANOMALIES,
         owner=owners.ANALYTICS,
         description="Days on which a metric was not as it usually is: by the original's rule (30 % off the mean of 7 "
         "days, which cries on every Monday) and by one that knows weekdays, trends and small numbers. With what was "
@@ -122,7 +147,10 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         key=DAILY_METRICS_KEY,
-        deps=[KEYS["tenants"], KEYS["cases"], KEYS["tasks"], KEYS["hearings"], KEYS["documents"], KEYS["sla_policies"]],
+        deps=[
+            *(KEYS[name] for name in ("tenants", "cases", "tasks", "hearings", "documents", "sla_policies")),
+            dg.AssetKey(["litigation", "task_history"]),
+        ],
         partitions_def=daily_partitions(settings),
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name=GROUP,

@@ -21,3 +21,24 @@ DAILY_METRICS: Final = {
         ("raw/sla_policies", "hours"),
     ],
 }
+TASK_HISTORY: Final = {
+    "status": [("raw/tasks", "status")],
+    "valid_from": [("raw/tasks", "created_at"), ("raw/tasks", "completed_at")],
+}
+TASK_FLAGS: Final = {
+    "overdue_since": [("raw/tasks", "status"), ("raw/tasks", "due_date")],
+    "sla_missed_at": [
+        ("raw/tasks", "status"),
+        ("raw/tasks", "created_at"),
+        ("raw/tasks", "priority"),
+        ("raw/sla_policies", "hours"),
+    ],
+}
+VALUES: Final = [("litigation/daily_metrics", "value"), ("litigation/daily_metrics", "day")]
+ANOMALIES: Final = {
+    "value": [("litigation/daily_metrics", "value")],
+    "expected": VALUES,
+    "low": VALUES,
+    "high": VALUES,
+    "deviation": VALUES,
+}

@@ -123,7 +123,7 @@ def test_a_hearing_that_is_moved_to_another_day_is_told_again_and_on_the_same_da
 def test_whoever_wants_it_is_reminded_by_whatsapp_too(database: Database, desk: Desk) -> None:
     with_it, without = desk.user(phone="+966512345678", whatsapp=True), desk.user(phone="+966512345679")
     desk.hearing(desk.case(owner_id=with_it, assigned_to=without), EIGHT + HOUR)
-    tell(database, REMINDERS, EIGHT, policy=DeliveryPolicy(channels=("in_app", "email", "whatsapp")))
+    tell(database, REMINDERS, EIGHT, policy=DeliveryPolicy(on_request=("whatsapp",)))
     found = rows(
         database,
         "SELECT n.user_id, array_agg(d.channel ORDER BY d.channel) AS channels FROM notifications.deliveries AS d "

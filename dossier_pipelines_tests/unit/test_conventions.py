@@ -28,7 +28,7 @@ STANDS_ON: dict[str, set[str]] = {
     "notifications": {"shared"},
     "operations": {"notifications", "shared"},
     "ingestion": {"sample_data", "shared"},
-    **{desk: {"notifications", "ingestion", "shared"} for desk in DESKS},
+    **{desk: {"notifications", "ingestion", "sample_data", "shared"} for desk in DESKS},
 }
 PURE = [
     "dossiers.health_formula",
@@ -39,6 +39,10 @@ PURE = [
     "ingestion.entity",
     "ingestion.mapping",
     "ingestion.merge",
+    "litigation.anomalies",
+    "litigation.metrics",
+    "litigation.reminders",
+    "litigation.service_levels",
     "notifications.channels.channel",
     "notifications.delivery",
     "notifications.documents",
@@ -177,7 +181,7 @@ def test_no_calculation_reads_the_clock_by_itself() -> None:
         "commands/database.py",  # the name of a backup
         "notifications/channels/webhook.py",  # the time in a signature, by which a receiver refuses an old one
         "notifications/channels/whatsapp.py",  # how far off the date of a Retry-After is
-        "dossiers/automation.py",  # how long ago a run failed
+        "shared/scheduling.py",  # how long ago a run failed
         "operations/automation.py",  # whether a job is late, which is about the present
     }
 
@@ -190,7 +194,7 @@ def test_only_settings_are_read_from_the_environment_and_in_few_places() -> None
     }
     assert reading <= {
         "cli.py",  # an option becomes a variable
-        "commands/run.py",
+        "commands/execution.py",
         "commands/up.py",
         "migrations/runner.py",  # what libpq's programs inherit
         "notifications/workers.py",  # what the processes that it starts inherit

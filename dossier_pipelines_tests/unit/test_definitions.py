@@ -19,6 +19,18 @@ TABLES = {"dossiers/engagement_stats", "dossiers/commitment_stats", "dossiers/he
 VIEWS = {"dossiers/dossier_overview", "dossiers/health_by_group"}
 DAYS = {"dossiers/daily_snapshots"}
 HISTORY = {*DAYS, "dossiers/health_trend_by_group"}
+LITIGATION_RAW = {
+    "raw/tenants",
+    "litigation/users",
+    "raw/courts",
+    "raw/cases",
+    "raw/tasks",
+    "raw/hearings",
+    "raw/case_documents",
+    "raw/sla_policies",
+}
+LATE = {"litigation/late_tasks"}
+METRICS = {"litigation/daily_metrics"}
 # Written in passing: shown and described, never materialized.
 WRITTEN_BY_JOBS = {
     "notifications/notifications",
@@ -28,6 +40,9 @@ WRITTEN_BY_JOBS = {
     "platform/audit_log",
     "platform/job_alerts",
     "dossiers/commitment_history",
+    "litigation/task_history",
+    "litigation/task_flags",
+    "litigation/anomalies",
 }
 # Job to the lock that its runs queue under, and the seconds after which Dagster ends one of them.
 LOCKS: dict[str, tuple[str | None, str | None]] = {
@@ -40,6 +55,12 @@ LOCKS: dict[str, tuple[str | None, str | None]] = {
     "daily_snapshots_job": ("daily_snapshots", "3600"),
     "restate_snapshots_job": ("daily_snapshots", "3600"),
     "remove_old_snapshots_job": ("daily_snapshots", "3600"),
+    "load_litigation_job": (None, None),
+    "check_sla_and_overdue_job": ("check_sla_and_overdue", "300"),
+    "send_hearing_reminders_job": ("send_hearing_reminders", "300"),
+    "check_upcoming_deadlines_job": ("check_upcoming_deadlines", "300"),
+    "analytics_snapshot_job": ("analytics_snapshot", "3600"),
+    "restate_metrics_job": ("analytics_snapshot", "3600"),
 }
 # Schedule to its cron and its job.
 SCHEDULES = {
@@ -47,11 +68,17 @@ SCHEDULES = {
     "detect_overdue_commitments": ("0 2 * * *", "detect_overdue_commitments_job"),
     "recompute_health_scores_nightly": ("0 3 * * *", "recompute_health_scores_job"),
     "take_daily_snapshots": ("59 23 * * *", "daily_snapshots_job"),
+    # Those of the litigation desk look who is due: hours are each tenant's own.
+    "check_sla_and_overdue": ("*/15 * * * *", "check_sla_and_overdue_job"),
+    "send_hearing_reminders": ("*/15 * * * *", "send_hearing_reminders_job"),
+    "check_upcoming_deadlines": ("*/15 * * * *", "check_upcoming_deadlines_job"),
+    "analytics_snapshot": ("14,29,44,59 * * * *", "analytics_snapshot_job"),
 }
 # Sensor to the job that it starts; those that only watch start none.
 SENSORS = {
     "changed_records": ["refresh_health_scores_job"],
     "late_records": ["restate_snapshots_job"],
+    "late_litigation_records": ["restate_metrics_job"],
     "due_notifications": ["deliver_notifications_job"],
     "job_locks": [],
     "ended_runs": [],
@@ -70,6 +97,12 @@ CHECKS = {
         "drift",
         "settings_in_force",
     },
+}
+CHECKS |= {
+    **{key: {"rejected_share"} for key in LITIGATION_RAW},
+    "litigation/late_tasks": {"as_judged_anew"},
+    "litigation/daily_metrics": {"in_range"},
+    "litigation/anomalies": {"nothing_unusual"},
 }
 # What a wrong value in a table must stop: what is built on it is not published.
 BLOCKING = {
@@ -126,7 +159,7 @@ def test_they_load_in_a_bare_process_without_a_setting_a_database_or_what_only_a
 
 def test_the_assets_are_these(defs: dg.Definitions) -> None:
     keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert keys == RAW | TABLES | VIEWS | HISTORY | WRITTEN_BY_JOBS
+    assert keys == RAW | TABLES | VIEWS | HISTORY | LITIGATION_RAW | LATE | METRICS | WRITTEN_BY_JOBS
 
 
 def test_a_table_that_jobs_write_in_passing_cannot_be_materialized(defs: dg.Definitions) -> None:
@@ -182,6 +215,15 @@ def test_the_lineage_runs_from_the_records_to_what_an_analyst_reads(defs: dg.Def
         ("raw/engagements", "dossiers/daily_snapshots"),
         ("dossiers/commitment_history", "dossiers/daily_snapshots"),
         ("dossiers/daily_snapshots", "dossiers/health_trend_by_group"),
+        *(("raw/tenants", key) for key in LITIGATION_RAW - {"raw/tenants"}),
+        *(("raw/cases", key) for key in ("raw/tasks", "raw/hearings", "raw/case_documents")),
+        ("raw/tasks", "litigation/task_history"),
+        ("raw/tasks", "litigation/task_flags"),
+        ("raw/sla_policies", "litigation/task_flags"),
+        *((key, "litigation/late_tasks") for key in ("litigation/task_flags", "raw/tasks", "raw/cases")),
+        *((key, "litigation/daily_metrics") for key in LITIGATION_RAW - {"litigation/users", "raw/courts"}),
+        ("litigation/task_history", "litigation/daily_metrics"),
+        ("litigation/daily_metrics", "litigation/anomalies"),
     }
 
 
@@ -196,10 +238,16 @@ def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.Repo
     assert selected(repository, "refresh_health_scores_job") == TABLES | VIEWS
     assert selected(repository, "recompute_health_scores_job") == TABLES | VIEWS
     assert selected(repository, "daily_snapshots_job") == DAYS
+    assert selected(repository, "load_litigation_job") == LITIGATION_RAW | LATE
+    assert selected(repository, "analytics_snapshot_job") == METRICS
     steps = {name: [node.name for node in repository.get_job(name).nodes_in_topological_order] for name in LOCKS}
     assert steps["detect_overdue_commitments_job"] == ["mark_overdue_commitments", "refresh_affected_scores"]
     assert steps["restate_snapshots_job"] == ["restate_overtaken_snapshots"]
     assert steps["remove_old_snapshots_job"] == ["remove_snapshots_beyond_retention"]
+    assert steps["check_sla_and_overdue_job"] == ["check_tasks_of_tenants"]
+    assert steps["send_hearing_reminders_job"] == ["remind_of_hearings"]
+    assert steps["check_upcoming_deadlines_job"] == ["alert_of_deadlines"]
+    assert steps["restate_metrics_job"] == ["restate_overtaken_metrics"]
     assert steps["deliver_notifications_job"] == ["deliver_due_notifications"]
     assert steps["replay_dead_notifications_job"] == ["replay_dead_deliveries"]
 

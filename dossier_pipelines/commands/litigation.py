@@ -1,0 +1,56 @@
+"""What `up` and `run` do for the litigation desk: load it, judge its tasks, take the metrics of its last days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from dossier_pipelines.commands.execution import execute_job
+from dossier_pipelines.litigation.source import litigation_source
+from dossier_pipelines.shared.deployment import Deployment
+
+if TYPE_CHECKING:
+    from dossier_pipelines.shared.environment import Settings
+
+PACKAGE: Final = "dossier_pipelines.commands"
+# So that an analyst sees what is usual, and what is not; a backfill takes the years before.
+FIRST_DAYS: Final = timedelta(days=90)
+
+
+def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_if_empty: bool) -> None:
+    """Load the desk's source if it has one, and compute what the schedules would within a day.
+
+    Raises UserError with the reasons when a run fails.
+    """
+    if litigation_source(settings) is None:
+        return
+    if only_if_empty and deployment.database.run(PACKAGE, "litigation_result")[0].cases:
+        return
+    execute_job(deployment, "load_litigation_job", tags={}, verbose=verbose)
+    execute_job(deployment, "check_sla_and_overdue_job", tags={}, verbose=verbose)
+    days = deployment.database.run(PACKAGE, "litigation_days", {"most": FIRST_DAYS})[0]
+    if days.first_day is not None:
+        execute_job(
+            deployment,
+            "analytics_snapshot_job",
+            tags={
+                "dagster/asset_partition_range_start": max(days.first_day, settings.history_start).isoformat(),
+                "dagster/asset_partition_range_end": days.last_day.isoformat(),
+            },
+            verbose=verbose,
+        )
+
+
+def litigation_document(deployment: Deployment) -> dict[str, Any]:
+    """Return the desk's totals of all tenants, for `run --json`."""
+    row = deployment.database.run(PACKAGE, "litigation_result")[0]
+    return {
+        "tenants": row.tenants,
+        "cases": row.cases,
+        "tasks": row.tasks,
+        "hearings": row.hearings,
+        "documents": row.documents,
+        "overdue_tasks": row.overdue_tasks,
+        "sla_violations": row.sla_violations,
+        "anomalies": row.anomalies,
+    }

@@ -1,0 +1,211 @@
+"""The litigation desk as runs: results in the form of the original, ticks at each tenant's hour, partitions, leases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dossier_pipelines.definitions import build_defs
+from dossier_pipelines.litigation import locks
+from dossier_pipelines.operations.run_watch import record_ends
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
+from dossier_pipelines_tests.records import rows, scalar
+
+QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    """A tenant whose clock stands still at noon, with something for every job."""
+    desk = Desk(database, clock_at=NOON)
+    user = desk.user()
+    case = desk.case(owner_id=user, created_at=NOON - 40 * DAY, court_id=desk.court())
+    desk.task(case, due_date=NOON - DAY, created_at=NOON - 30 * DAY, assigned_to=user)
+    desk.task(case, due_date=NOON + 3 * HOUR, priority="high", assigned_to=user)
+    desk.hearing(case, NOON + 5 * HOUR)
+    desk.document(case, NOON - 3 * DAY)
+    return desk
+
+
+def execute(
+    database: Database, instance: dg.DagsterInstance, job: str, config: dict[str, Any] | None = None, **options: Any
+) -> dg.ExecuteInProcessResult:
+    definition = build_defs({"database": database}).resolve_job_def(job)
+    [op] = [node.name for node in definition.nodes_in_topological_order][:1]
+    run_config = {**QUIET, "ops": {op: {"config": config}}} if config else QUIET
+    return definition.execute_in_process(instance=instance, raise_on_error=False, run_config=run_config, **options)
+
+
+def shown(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """What the run shows of its result, in the form of the original."""
+    for event in result.all_events:
+        if event.is_successful_output and "result" in event.step_output_data.metadata:
+            document = event.step_output_data.metadata["result"].value
+            assert isinstance(document, dict)
+            return document
+    raise AssertionError("no result is shown")
+
+
+JOBS = {
+    "check_sla_and_overdue_job": (
+        "check-sla-and-overdue",
+        {"overdueTasks": 1, "slaViolations": 1},
+    ),
+    "send_hearing_reminders_job": ("send-hearing-reminders", {"hearings": 1, "remindersSent": 1}),
+    "check_upcoming_deadlines_job": ("check-upcoming-deadlines", {"tasks": 1, "hearings": 1, "alertsSent": 1}),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_run_answers_and_is_audited_in_the_form_of_the_original(
+    database: Database, instance: dg.DagsterInstance, desk: Desk, job: str
+) -> None:
+    name, expected = JOBS[job]
+    dry = execute(database, instance, job, {"dry_run": True})
+    assert shown(dry)["results"] | expected == shown(dry)["results"]
+    assert rows(database, "SELECT FROM platform.events") == []
+    result = execute(database, instance, job)
+    document = shown(result)
+    assert (document["success"], document["job"]) == (True, name)
+    assert document["results"] | expected == document["results"]
+    assert document["results"]["dryRun"] is False
+    assert re.fullmatch(r"\d+\.\ds", document["executionTime"])
+    assert datetime.fromisoformat(document["executedAt"]).tzinfo is not None
+    record_ends(database, instance, instance.get_run_records())
+    audited = rows(database, "SELECT * FROM litigation.job_results WHERE run_id = :id", id=result.run_id)
+    assert [(row.job_name, row.document["success"], row.document["job"]) for row in audited] == [(job, True, name)]
+    assert audited[0].document["results"] == document["results"]
+    assert scalar(database, "SELECT count(*) FROM litigation.job_results") == 2
+
+
+def test_a_run_that_fails_says_why_in_the_form_of_the_original(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    with locks.CHECK_TASKS.lease(database, holder="another run"):
+        result = execute(database, instance, "check_sla_and_overdue_job")
+    assert not result.success
+    record_ends(database, instance, instance.get_run_records())
+    [row] = rows(database, "SELECT * FROM litigation.job_results")
+    assert row.document["success"] is False
+    assert row.document["job"] == "check-sla-and-overdue"
+    assert "another run" in row.document["errorDetails"]
+    assert row.document["errorDetails"].startswith(row.document["error"])
+    assert rows(database, "SELECT FROM platform.events") == []
+
+
+def test_a_range_of_days_is_one_run_with_its_metrics_and_what_is_unusual(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    result = execute(
+        database,
+        instance,
+        "analytics_snapshot_job",
+        tags={"dagster/asset_partition_range_start": "2025-05-10", "dagster/asset_partition_range_end": "2025-06-09"},
+    )
+    assert result.success
+    days = [event for event in result.get_asset_materialization_events() if event.partition]
+    assert len(days) == 31
+    assert scalar(database, "SELECT count(*) FROM litigation.daily_metrics") == 31 * 6
+    again = execute(
+        database,
+        instance,
+        "analytics_snapshot_job",
+        tags={"dagster/asset_partition_range_start": "2025-05-10", "dagster/asset_partition_range_end": "2025-06-09"},
+    )
+    written = {
+        event.materialization.metadata["rows_written"].value
+        for event in again.get_asset_materialization_events()
+        if event.partition
+    }
+    assert written == {0}
+    results = rows(database, "SELECT details -> 'results' AS r FROM platform.audit_log ORDER BY recorded_at")
+    assert [row.r["days"] for row in results] == [31, 31]
+    assert all(check.passed for check in again.get_asset_check_evaluations())
+
+
+def tick(database: Database, instance: dg.DagsterInstance, schedule: str, at: datetime) -> dg.SensorExecutionData | Any:
+    repository = build_defs({"database": database}).get_repository_def()
+    with dg.build_schedule_context(
+        instance=instance,
+        repository_def=repository,
+        scheduled_execution_time=at,
+        resources={"database": database},
+    ) as context:
+        return repository.get_schedule_def(schedule).evaluate_tick(context)
+
+
+def test_a_schedule_starts_a_run_when_the_hour_of_some_tenant_has_come(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    Desk(database, "kolkata", timezone="Asia/Kolkata")
+    eight = datetime(2025, 6, 10, 2, 30, tzinfo=UTC)
+    for schedule, at in (("send_hearing_reminders", eight), ("check_upcoming_deadlines", eight + HOUR)):
+        before = tick(database, instance, schedule, at - 15 * MINUTE)
+        assert not before.run_requests
+        assert "for no tenant that has not had it today" in before.skip_message
+        assert len(tick(database, instance, schedule, at).run_requests) == 1
+
+
+def test_the_schedule_of_metrics_takes_each_day_that_has_come_to_its_end_and_those_it_missed(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    desk.set_clock(None)
+    ends = datetime(2025, 6, 9, 20, 59, tzinfo=UTC)
+
+    def due(at: datetime) -> list[str]:
+        return [
+            request.partition_key for request in tick(database, instance, "analytics_snapshot", at).run_requests or []
+        ]
+
+    assert due(ends) == ["2025-06-09"]
+    assert due(ends - MINUTE) == ["2025-06-08"]
+    execute(
+        database,
+        instance,
+        "analytics_snapshot_job",
+        tags={"dagster/asset_partition_range_start": "2025-06-08", "dagster/asset_partition_range_end": "2025-06-09"},
+    )
+    assert due(ends) == []
+    assert due(ends + 3 * DAY) == ["2025-06-10", "2025-06-11", "2025-06-12"]
+
+
+def test_late_records_are_restated_by_a_run_of_the_sensor(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    days = {"dagster/asset_partition_range_start": "2025-06-01", "dagster/asset_partition_range_end": "2025-06-09"}
+    execute(database, instance, "analytics_snapshot_job", tags=days)
+    repository = build_defs({"database": database}).get_repository_def()
+    sensor = repository.get_sensor_def("late_litigation_records")
+
+    def asked() -> bool:
+        with dg.build_sensor_context(
+            instance=instance, repository_def=repository, resources={"database": database}
+        ) as context:
+            return bool(sensor.evaluate_tick(context).run_requests)
+
+    assert not asked()
+    desk.document(scalar(database, "SELECT id FROM raw.cases"), NOON - 5 * DAY)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE litigation.metric_marks SET marked_at = marked_at - interval '1 minute'")
+    assert asked()
+    result = execute(database, instance, "restate_metrics_job")
+    assert result.success
+    assert not asked()
+    found = rows(
+        database,
+        "SELECT day, value FROM litigation.daily_metrics WHERE metric = 'document_count' AND day >= '2025-06-04' ORDER BY day",
+    )
+    assert [row.value for row in found] == [0, 1, 1, 2, 2, 2]

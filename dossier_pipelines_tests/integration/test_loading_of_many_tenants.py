@@ -1,0 +1,168 @@
+"""One source of many tenants: each row is its tenant's, and a bad tenant is nobody else's trouble."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dossier_pipelines.ingestion.load import LoadResult
+from dossier_pipelines.litigation.entities import ENTITIES
+from dossier_pipelines.litigation.source import litigation_source
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import read_settings
+from dossier_pipelines.shared.failures import SourceError, UserError
+from dossier_pipelines_tests.records import rows, scalar, write_files
+
+TENANTS = """id,name,timezone,settings
+riyadh,Riyadh Desk,Asia/Riyadh,"{""colour"": ""green""}"
+york,York Desk,America/New_York,
+"""
+CASES = """tenant_id,id,case_number,created_at
+riyadh,c1,R 1,2025-01-05
+york,c1,Y 1,2025-01-05T09:00:00
+"""
+TASKS = """tenant_id,id,case_id,title,status,priority,created_at,due_date,completed_at
+riyadh,t1,c1,Reply,Pending,HIGH,2025-01-05 10:00,2025-02-05,
+york,t1,c1,Reply,completed,low,2025-01-05 10:00,2025-02-05T12:00:00Z,2025-01-06
+"""
+
+
+def load(database: Database, folder: Path, **environ: str) -> dict[str, LoadResult | None]:
+    settings = read_settings({"DOSSIER_LITIGATION_SOURCE": str(folder), **environ})
+    source = litigation_source(settings)
+    assert source is not None
+    return {name: source.configured.load(database, entity, known=ENTITIES) for name, entity in ENTITIES.items()}
+
+
+def reasons(database: Database) -> list[tuple[str, str, int, str]]:
+    return [
+        (row.tenant_id, row.entity, row.row_number, row.reason)
+        for row in rows(database, "SELECT * FROM ingestion.rejected_rows ORDER BY entity, row_number")
+    ]
+
+
+def loaded(database: Database, table: str) -> list[Any]:
+    return rows(database, f"SELECT * FROM raw.{table} ORDER BY tenant_id, source_key")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_files(tmp_path, {"tenants.csv": TENANTS, "cases.csv": CASES, "tasks.csv": TASKS})
+
+
+def test_every_row_is_its_tenants_and_local_times_are_its_own(database: Database, folder: Path) -> None:
+    load(database, folder)
+    zones = {row.tenant_id: row.timezone for row in rows(database, "SELECT * FROM platform.tenants")}
+    assert zones == {"riyadh": "Asia/Riyadh", "york": "America/New_York"}
+    riyadh, york = loaded(database, "tasks")
+    assert riyadh.id == york.id
+    assert (riyadh.tenant_id, riyadh.priority, riyadh.status) == ("riyadh", "high", "pending")
+    assert riyadh.created_at == datetime(2025, 1, 5, 7, tzinfo=UTC)
+    assert york.created_at == datetime(2025, 1, 5, 15, tzinfo=UTC)
+    assert riyadh.due_date == datetime(2025, 2, 4, 21, tzinfo=UTC)
+    assert york.due_date == datetime(2025, 2, 5, 12, tzinfo=UTC)
+    assert loaded(database, "tenants")[0].settings == {"colour": "green"}
+    assert reasons(database) == []
+
+
+def test_the_same_files_again_change_nothing_and_a_changed_row_only_its_own(database: Database, folder: Path) -> None:
+    load(database, folder)
+    before = rows(database, "SELECT t.xmin, t.* FROM raw.tasks AS t")
+    again = load(database, folder)["tasks"]
+    assert again is not None
+    assert (again.unchanged, again.inserted, again.updated) == (2, 0, 0)
+    assert rows(database, "SELECT t.xmin, t.* FROM raw.tasks AS t") == before
+    write_files(folder, {"tasks.csv": TASKS.replace("york,t1,c1,Reply", "york,t1,c1,Answer")})
+    changed = load(database, folder)["tasks"]
+    assert changed is not None
+    assert (changed.unchanged, changed.updated) == (1, 1)
+    assert [row.title for row in loaded(database, "tasks")] == ["Reply", "Answer"]
+
+
+def test_a_tenant_without_a_time_zone_is_set_aside_with_its_records_and_nobody_elses(
+    database: Database, folder: Path
+) -> None:
+    write_files(folder, {"tenants.csv": TENANTS.replace("America/New_York", "")})
+    load(database, folder)
+    assert reasons(database) == [
+        ("default", "cases", 3, "tenant_id 'york' is no known tenant"),
+        ("default", "tasks", 3, "tenant_id 'york' is no known tenant; case_id 'c1' refers to no record of cases"),
+        ("default", "tenants", 3, "timezone is missing"),
+    ]
+    assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh"]
+    load(database, write_files(folder, {"tenants.csv": TENANTS}))
+    assert reasons(database) == []
+    assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh", "york"]
+
+
+def test_a_tenant_of_which_too_many_rows_are_bad_is_refused_alone(database: Database, folder: Path) -> None:
+    bad = "".join(f"york,b{number},c1,Bad,unheard of,low,2025-01-05,,\n" for number in range(3))
+    write_files(folder, {"tasks.csv": TASKS + bad})
+    result = load(database, folder)["tasks"]
+    assert result is not None
+    assert (result.inserted, result.rejected) == (1, 4)
+    assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh"]
+    found = reasons(database)
+    assert {tenant for tenant, *_ in found} == {"york"}
+    assert found[0][2:] == (3, "not merged, since 3 of its tenant's 4 rows are bad")
+    assert found[1][3] == "status 'unheard of' is not one of pending, in_progress, completed, cancelled"
+
+
+def test_a_source_that_is_wrong_for_everybody_is_refused(database: Database, folder: Path) -> None:
+    write_files(folder, {"tasks.csv": TASKS.replace("Pending", "unheard of").replace("completed", "neither")})
+    with pytest.raises(UserError, match="2 of 2 rows are bad"):
+        load(database, folder)
+    assert loaded(database, "tasks") == []
+
+
+def test_the_column_that_says_whose_a_row_is_must_be_there(database: Database, folder: Path) -> None:
+    write_files(folder, {"cases.csv": CASES.replace("tenant_id", "whose")})
+    with pytest.raises(SourceError, match="the column 'tenant_id', which tells whose a row is, is missing"):
+        load(database, folder)
+    mapping = folder / "mapping.toml"
+    mapping.write_text('[cases.columns]\ntenant_id = "whose"\n')
+    load(database, folder, DOSSIER_LITIGATION_MAPPING=str(mapping))
+    assert [row.tenant_id for row in loaded(database, "cases")] == ["riyadh", "york"]
+
+
+def test_what_the_source_no_longer_has_is_removed_in_its_tenants_only(database: Database, folder: Path) -> None:
+    load(database, folder)
+    write_files(folder, {"tasks.csv": TASKS.splitlines()[0] + "\n" + TASKS.splitlines()[1] + "\n"})
+    load(database, folder, DOSSIER_FULL_REFRESH="true")
+    assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh", "york"]
+    extra = TASKS + "york,t2,c1,Other,pending,low,2025-01-05,,\n"
+    load(database, write_files(folder, {"tasks.csv": extra}), DOSSIER_FULL_REFRESH="true")
+    load(
+        database, write_files(folder, {"tasks.csv": TASKS}), DOSSIER_FULL_REFRESH="true", DOSSIER_MAX_REMOVED_SHARE="1"
+    )
+    assert scalar(database, "SELECT count(*) FROM raw.tasks") == 2
+
+
+def test_the_same_id_twice_counts_once_in_each_tenant(database: Database, folder: Path) -> None:
+    twice = TASKS + TASKS.splitlines()[1] + "\n"
+    load(database, write_files(folder, {"tasks.csv": twice}))
+    assert reasons(database) == [("riyadh", "tasks", 4, "id is the same as in row 2")]
+    assert len(loaded(database, "tasks")) == 2
+
+
+def test_the_sample_is_28_tenants_of_real_cases(database: Database) -> None:
+    source = litigation_source(read_settings({}))
+    assert source is not None
+    found = {name: source.configured.load(database, entity, known=ENTITIES) for name, entity in ENTITIES.items()}
+    assert {name: result and (result.inserted, result.rejected) for name, result in found.items()} == {
+        "tenants": (28, 0),
+        "users": (84, 0),
+        "courts": (28, 0),
+        "cases": (21_183, 0),
+        "tasks": (29_276, 0),
+        "hearings": (2_165, 0),
+        "documents": (823, 0),
+        "sla_policies": (112, 0),
+    }
+
+
+def test_where_only_the_other_desks_have_a_source_there_is_no_sample() -> None:
+    assert litigation_source(read_settings({"DOSSIER_SOURCE": "export"})) is None
