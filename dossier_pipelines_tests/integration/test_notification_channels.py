@@ -186,7 +186,8 @@ def deliver(
             token=TOKEN,
             templates=(("hearing_reminder", "hearing_v1"),),
         )
-        lanes["whatsapp"] = Lane(channel=WhatsApp(settings, timeout=30, connections=4), concurrency=4)
+        channel = WhatsApp(settings, timeout=30, connections=4)
+        lanes["whatsapp"] = Lane(channel=channel, concurrency=4, mail_stands_in=True)
     if mails is not None:
         smtp = SmtpSettings(host="127.0.0.1", port=mails.port, encryption="none")
         lanes["email"] = Lane(
@@ -314,6 +315,19 @@ def test_a_token_that_has_expired_costs_no_message(database: Database) -> None:
         )
         make_due(database)
         assert deliver(database, cloud=cloud).outcomes == {("whatsapp", "sent"): 1}
+
+
+def test_after_its_last_attempt_by_whatsapp_a_message_goes_by_mail(database: Database) -> None:
+    told = remind(database, reader(database))
+    twice = RetryPolicy(attempts=2)
+    with receiver() as cloud, mail_server() as mails:
+        cloud.otherwise = error(190, 401)
+        assert deliver(database, cloud=cloud, retries=twice).outcomes == {("whatsapp", "failed"): 1}
+        assert planned(database, told) == {"in_app", "whatsapp"}
+        make_due(database)
+        assert deliver(database, cloud=cloud, retries=twice).outcomes == {("whatsapp", "dead"): 1}
+        assert deliver(database, mails=mails).outcomes == {("email", "sent"): 1}
+    assert explained(database, told, "whatsapp").startswith("given up after 2 attempts: WhatsApp said 190: ")
 
 
 def test_a_notification_that_cannot_be_written_is_given_up_and_stops_no_other(database: Database) -> None:

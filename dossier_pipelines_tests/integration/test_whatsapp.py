@@ -301,5 +301,6 @@ def test_a_number_is_a_lane_with_its_own_limit_only_when_it_is_configured() -> N
         "DOSSIER_WHATSAPPS_PER_RUN": "80",
     }
     lanes = configured_lanes(read_settings(environ), Pace())
-    assert lanes["whatsapp"].limit == 80
+    assert (lanes["whatsapp"].limit, lanes["whatsapp"].mail_stands_in) == (80, True)
+    assert not lanes["email"].mail_stands_in
     assert "whatsapp" not in configured_lanes(read_settings({}), Pace())
