@@ -41,6 +41,36 @@ SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SENDER: Final = "Dossier Pipelines <desk@dossier.example>"
 
 
+# What the structured kinds carry.
+RECORD: Final = "0d5f7f0e-4b5c-4c52-9f0e-6a3f6f0d8a11"
+HEARING: Final = {
+    "hearing_id": RECORD,
+    "case_id": "6a3f6f0d-4b5c-4c52-9f0e-0d5f7f0e8a11",
+    "case_number": "2024-0123",
+    "case_title": "GST Appeal of Noor Trading",
+    "court": "GSTAT",
+    "city": "Ahmedabad",
+    "hearing_at": "2025-06-12T10:30:00+03:00",
+}
+DEADLINES: Final = {
+    "items": [
+        {
+            **{"type": "task", "id": RECORD, "title": "Prepare hearing documents", "priority": "medium"},
+            **{"due_at": "2025-06-12T14:00:00+03:00", "case_number": "456", "court": None, "city": None},
+        },
+        {
+            **{"type": "hearing", "id": RECORD, "title": "GST Appeal", "priority": None},
+            **{"due_at": "2025-06-12T10:30:00+03:00", "case_number": "2024-0123"},
+            **{"court": "GSTAT", "city": "Ahmedabad"},
+        },
+        {
+            **{"type": "task", "id": RECORD, "title": "Submit Reply to ASMT-10 Notice", "priority": "critical"},
+            **{"due_at": "2025-06-11T17:00:00+03:00", "case_number": None, "court": None, "city": None},
+        },
+    ]
+}
+
+
 # --- what is written --------------------------------------------------------------------------------------------
 
 
@@ -63,16 +93,27 @@ def person(
     timezone: str | None = None,
     tenant_id: str = "default",
     identity: str | None = None,
+    phone: str | None = None,
+    whatsapp: bool | None = None,
+    locale: str | None = None,
 ) -> str:
     """Write a user and return the id."""
     identity = identity or str(uuid.uuid4())
     with database.transaction() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO raw.users (tenant_id, id, name, email, timezone) "
-                "VALUES (:tenant_id, :id, 'A person', :email, :timezone)"
+                "INSERT INTO raw.users (tenant_id, id, name, email, timezone, phone, whatsapp, locale) "
+                "VALUES (:tenant_id, :id, 'A person', :email, :timezone, :phone, :whatsapp, :locale)"
             ),
-            {"tenant_id": tenant_id, "id": identity, "email": address, "timezone": timezone},
+            {
+                "tenant_id": tenant_id,
+                "id": identity,
+                "email": address,
+                "timezone": timezone,
+                "phone": phone,
+                "whatsapp": whatsapp,
+                "locale": locale,
+            },
         )
     return identity
 
@@ -89,14 +130,15 @@ def record(
     address: str | None = None,
     tenant_id: str = "default",
     metadata: Mapping[str, Any] | None = None,
+    channels: Sequence[str | None] | None = None,
 ) -> str:
     """Write a notification, planned by nobody, and return its id. Its title is its id unless named."""
     identity = str(uuid.uuid4())
     connection.execute(
         sa.text(
             "INSERT INTO notifications.notifications (tenant_id, id, user_id, address, kind, urgency, title, message, "
-            "metadata, dedupe_key, created_at) VALUES (:tenant_id, :id, :user_id, :address, :kind, :urgency, :title, "
-            ":message, CAST(:metadata AS jsonb), :key, :at)"
+            "metadata, dedupe_key, created_at, channels) VALUES (:tenant_id, :id, :user_id, :address, :kind, :urgency, "
+            ":title, :message, CAST(:metadata AS jsonb), :key, :at, CAST(:channels AS text[]))"
         ),
         {
             "tenant_id": tenant_id,
@@ -110,6 +152,7 @@ def record(
             "metadata": json.dumps(metadata or {}),
             "key": f"{kind}:{identity}",
             "at": at,
+            "channels": None if channels is None else list(channels),
         },
     )
     return identity

@@ -45,7 +45,12 @@ def configured_lanes(settings: Settings, pace: Pace) -> dict[str, Lane]:
         whatsapp = WhatsApp(
             settings.whatsapp, timeout=pace.deadline, connections=WHATSAPP_CONNECTIONS, app_url=settings.app_url
         )
-        lanes["whatsapp"] = Lane(channel=whatsapp, concurrency=WHATSAPP_CONNECTIONS, limit=settings.whatsapps_per_run)
+        lanes["whatsapp"] = Lane(
+            channel=whatsapp,
+            concurrency=WHATSAPP_CONNECTIONS,
+            limit=settings.whatsapps_per_run,
+            mail_stands_in=True,
+        )
     return lanes
 
 

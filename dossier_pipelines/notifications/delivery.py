@@ -66,6 +66,8 @@ class Lane:
     concurrency: int
     limit: int | None = None
     """At most so many in one run; the rest goes out with a later one."""
+    mail_stands_in: bool = False
+    """What is given up here after its last attempt goes by mail, if it does not anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +319,7 @@ class _Worker:
             case FallBack():
                 outcome |= {"status": "dead", "error": verdict.reason, "falls_back": True}
             case TryAgain() if message.attempt >= self.retries.attempts:
-                outcome |= {"status": "dead", "error": verdict.reason}
+                outcome |= {"status": "dead", "error": verdict.reason, "falls_back": self.lane.mail_stands_in}
             case TryAgain():
                 # A receiver that asks for no wait at all would have every attempt within a second.
                 seconds = max(self.retries.seconds(message.attempt), verdict.seconds or 0.0)
@@ -343,7 +345,7 @@ class _Worker:
 
         def write(connection: Connection) -> None:
             execute(connection, PACKAGE, "record_outcomes", {**written, "worker": self.identity})
-            if any("falls_back" in outcome for outcome in outcomes):
+            if any(outcome.get("falls_back") for outcome in outcomes):
                 execute(connection, PACKAGE, "fall_back_to_mail", written)
 
         self.database.in_transaction(write)

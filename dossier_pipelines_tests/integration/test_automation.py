@@ -384,6 +384,7 @@ def test_what_somebody_recorded_without_planning_it_starts_a_delivery(
         {"status": "sent", "channel": "in_app"},
         # Nobody configured it, so that nobody could send it.
         {"channel": "webhook"},
+        {"channel": "whatsapp"},
     ],
     ids=str,
 )
@@ -394,12 +395,36 @@ def test_what_is_not_due_starts_nothing(
     assert tick(instance, "due_notifications", database=database) == NOTHING_DUE
 
 
+@pytest.mark.parametrize(
+    ("channel", "environ"),
+    [
+        (
+            "webhook",
+            {
+                "DOSSIER_WEBHOOK_URL": "https://hooks.example.org/dossier",
+                "DOSSIER_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+            },
+        ),
+        (
+            "whatsapp",
+            {
+                "DOSSIER_WHATSAPP_PHONE_NUMBER_ID": "1065",
+                "DOSSIER_WHATSAPP_TOKEN": "EAAtoken",
+                "DOSSIER_WHATSAPP_TEMPLATES": "hearing_reminder=hearing_v1",
+            },
+        ),
+    ],
+)
 def test_a_channel_that_is_configured_is_looked_at(
-    instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    channel: str,
+    environ: dict[str, str],
 ) -> None:
-    notify(database, channel="webhook")
-    monkeypatch.setenv("DOSSIER_WEBHOOK_URL", "https://hooks.example.org/dossier")
-    monkeypatch.setenv("DOSSIER_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz")
+    notify(database, channel=channel)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
     configured = build_defs().get_repository_def()
     assert tick(instance, "due_notifications", configured, database=database) == (1, None)
 

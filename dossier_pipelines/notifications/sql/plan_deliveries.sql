@@ -1,6 +1,6 @@
 -- Decide how the notifications of the working table planning reach their person: the day's first :daily_number one by
 -- one, most urgent first, the rest in one digest when the person's own day ends. Mail stands in for a channel that a
--- notification names and that is not among those :there are, or does not reach the person; a digest takes mail for
+-- notification names and that is not in :there, or does not reach the person; a digest takes mail for
 -- WhatsApp, which has approved templates only.
 -- Grain: one row per planned notification; returns one row of counts. Uses daily_counts_pkey, whose rows count_days has
 -- written and locked.
