@@ -101,7 +101,9 @@ def _metrics_schedule(settings: Settings) -> dg.ScheduleDefinition:
         missing = database.run(PACKAGE, "missing_days", {"now": context.scheduled_execution_time})
         if not missing:
             return dg.SkipReason("Every day that has come to its end has its metrics.")
-        return [dg.RunRequest(partition_key=row.day.isoformat()) for row in missing]
+        # A day ends several times, in one time zone after the other.
+        moment = context.scheduled_execution_time.isoformat()
+        return [dg.RunRequest(partition_key=str(row.day), run_key=f"{row.day} at {moment}") for row in missing]
 
     return analytics_snapshot
 

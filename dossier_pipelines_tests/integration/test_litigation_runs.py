@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,8 +23,8 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield instance
 
 
@@ -206,6 +207,7 @@ def test_late_records_are_restated_by_a_run_of_the_sensor(
     assert not asked()
     found = rows(
         database,
-        "SELECT day, value FROM litigation.daily_metrics WHERE metric = 'document_count' AND day >= '2025-06-04' ORDER BY day",
+        "SELECT value FROM litigation.daily_metrics WHERE metric = 'document_count' "
+        "AND day >= '2025-06-04' ORDER BY day",
     )
     assert [row.value for row in found] == [0, 1, 1, 2, 2, 2]
