@@ -171,7 +171,7 @@ def test_each_person_gets_one_message_with_what_is_due_in_24_hours(database: Dat
     assert messages[advocate].metadata["items"][0] | {"due_at": None} == {
         "type": "hearing",
         "id": str(hearing),
-        "title": "C 1 at High Court",
+        "title": "C 1",
         "due_at": None,
         "priority": "high",
         "case_number": "C 1",

@@ -11,7 +11,7 @@ WITH moment AS (
 ),
 item AS MATERIALIZED (
     SELECT m.tenant_id, m.as_of, m.today, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee,
-        c.case_number, c.owner_id, c.assigned_to, o.name AS court, o.city
+        c.case_number, c.title AS case_title, c.owner_id, c.assigned_to, o.name AS court, o.city
     FROM moment AS m
     CROSS JOIN LATERAL (
         SELECT 'task' AS type, t.id, t.title, t.due_date AS due_at, t.priority, t.assigned_to, t.case_id, CAST(NULL AS uuid) AS court_id
@@ -25,7 +25,7 @@ item AS MATERIALIZED (
             AND h.hearing_date > m.as_of AND h.hearing_date <= m.as_of + interval '24 hours'
     ) AS i
     LEFT JOIN LATERAL (
-        SELECT y.case_number, y.owner_id, y.assigned_to, y.court_id FROM raw.cases AS y
+        SELECT y.case_number, y.title, y.owner_id, y.assigned_to, y.court_id FROM raw.cases AS y
         WHERE y.tenant_id = m.tenant_id AND y.id = i.case_id LIMIT 1
     ) AS c ON true
     LEFT JOIN LATERAL (
@@ -48,7 +48,7 @@ message AS MATERIALIZED (
     SELECT i.tenant_id, i.today, i.as_of, p.user_id, count(*) AS items,
         min(CASE i.priority WHEN 'critical' THEN 1 WHEN 'high' THEN 2 ELSE 3 END) AS urgency,
         jsonb_agg(jsonb_build_object('type', i.type, 'id', i.id,
-            'title', coalesce(i.title, concat_ws(' at ', i.case_number, i.court)), 'due_at', i.due_at,
+            'title', coalesce(i.title, i.case_title, i.case_number), 'due_at', i.due_at,
             'priority', i.priority, 'case_number', i.case_number, 'court', i.court, 'city', i.city)
             ORDER BY i.priority NOT IN ('high', 'critical'), i.due_at, i.id) AS listed
     FROM item AS i
