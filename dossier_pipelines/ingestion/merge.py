@@ -157,10 +157,8 @@ def _typed(column: Column, entity: Entity, bound: Bound, *, trusting: bool) -> s
             value = f"CAST({text} AS {sql_type})"
             if column.kind is Kind.MOMENT and entity.tenant:
                 # Each tenant has its own local time; that of the session is that of the configured tenant.
-                value = (
-                    f"CASE WHEN {text} ~ '{LOCAL_TIME}' THEN CAST({text} AS timestamp) AT TIME ZONE coalesce(owner.timezone, 'UTC') "
-                    f"ELSE {value} END"
-                )
+                local = f"CAST({text} AS timestamp) AT TIME ZONE coalesce(owner.timezone, 'UTC')"
+                value = f"CASE WHEN {text} ~ '{LOCAL_TIME}' THEN {local} ELSE {value} END"
             return f"CASE WHEN {text} LIKE '____-__-__%' AND {text} NOT LIKE '%BC' {valid}THEN {value} END"
         case Kind.TIMEZONE:
             return f"CASE WHEN {text} = ANY (CAST(:timezones AS text[])) THEN {text} END"

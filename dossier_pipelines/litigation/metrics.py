@@ -244,20 +244,20 @@ def _judge(
 ) -> sa.Row[Any]:
     """Judge the days, and those after them whose verdict rests on them; write what is unusual."""
     # Only runs judge; numpy is nothing for whoever loads the definitions.
-    from dossier_pipelines.litigation.anomalies import HISTORY_DAYS, found_anomalies
+    from dossier_pipelines.litigation.unusual import HISTORY, unusual_days
 
-    to_day = last_day + HISTORY_DAYS * ONE_DAY if judge_on else last_day
+    to_day = last_day + HISTORY if judge_on else last_day
     series = execute(
         connection,
         PACKAGE,
         "metric_series",
         {
-            "from_day": first_day - HISTORY_DAYS * ONE_DAY,
+            "from_day": first_day - HISTORY,
             "to_day": to_day,
             "tenants": _names(tenants),
         },
     ).all()
-    found = found_anomalies(series, since=first_day)
+    found = unusual_days(series, from_day=first_day - HISTORY, since=first_day)
     return execute(
         connection,
         PACKAGE,

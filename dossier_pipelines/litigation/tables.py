@@ -198,7 +198,7 @@ ANOMALIES: Final = sa.Table(
     sa.Column("expected", sa.Float(53), nullable=False, comment="What the detector expected"),
     sa.Column("low", sa.Float(53), nullable=False, comment="The least that it would have taken for usual"),
     sa.Column("high", sa.Float(53), nullable=False, comment="The most"),
-    sa.Column("deviation", sa.Float(53), comment="The difference in shares of the expected; null: 0 was expected"),
+    sa.Column("deviation", sa.Float(53), nullable=False, comment="Value less expected"),
     sa.Column("records", pg.JSONB, comment="What happened on the day: [{record, ids, count}]; robust detector only"),
     sa.PrimaryKeyConstraint("tenant_id", "metric", "day", "detector"),
     schema="litigation",

@@ -282,7 +282,7 @@ CREATE TABLE litigation.anomalies (
     expected FLOAT(53) NOT NULL,
     low FLOAT(53) NOT NULL,
     high FLOAT(53) NOT NULL,
-    deviation FLOAT(53),
+    deviation FLOAT(53) NOT NULL,
     records JSONB,
     CONSTRAINT anomalies_pkey PRIMARY KEY (tenant_id, metric, day, detector)
 );
@@ -295,7 +295,7 @@ COMMENT ON COLUMN litigation.anomalies.value IS 'What it was';
 COMMENT ON COLUMN litigation.anomalies.expected IS 'What the detector expected';
 COMMENT ON COLUMN litigation.anomalies.low IS 'The least that it would have taken for usual';
 COMMENT ON COLUMN litigation.anomalies.high IS 'The most';
-COMMENT ON COLUMN litigation.anomalies.deviation IS 'The difference in shares of the expected; null: 0 was expected';
+COMMENT ON COLUMN litigation.anomalies.deviation IS 'Value less expected';
 COMMENT ON COLUMN litigation.anomalies.records IS 'What happened on the day: [{record, ids, count}]; robust detector only';
 
 -- When days end is every desk's affair now.
