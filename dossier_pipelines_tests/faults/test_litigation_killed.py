@@ -1,0 +1,190 @@
+"""A job of the litigation desk that is killed at any step: the next run leaves what one clean run leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Final
+
+import pytest
+import sqlalchemy as sa
+
+from dossier_pipelines.litigation import locks
+from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
+from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
+from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
+from dossier_pipelines.shared.database import Database, create_database
+from dossier_pipelines.shared.job_lease import JobLock
+from dossier_pipelines_tests.faults.desk import await_gone
+from dossier_pipelines_tests.faults.history import say
+from dossier_pipelines_tests.faults.steps import Steps, killed_at
+from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
+from dossier_pipelines_tests.records import rows, scalar
+
+pytestmark = pytest.mark.timeout(900)
+
+DAYS: Final = (date(2025, 5, 20), date(2025, 6, 9))
+# What a job leaves behind, whichever run did it, and how often it was tried.
+STATE: Final = {
+    "flags": "SELECT task_id, overdue_since, sla_missed_at FROM litigation.task_flags",
+    "marks": "SELECT task_id FROM litigation.task_marks",
+    "checks": "SELECT tenant_id, checked_until FROM litigation.task_checks",
+    "events": "SELECT tenant_id, type, entity_id, payload, dedupe_key FROM platform.events",
+    "audit": "SELECT tenant_id, action_type, details FROM platform.audit_log WHERE tenant_id <> '*'",
+    "told": "SELECT tenant_id, user_id, title, metadata, dedupe_key FROM notifications.notifications",
+    "deliveries": "SELECT tenant_id, channel, status, dedupe_key FROM notifications.deliveries",
+    "counts": "SELECT tenant_id, user_id, day, counted FROM notifications.daily_counts",
+    "unplanned": "SELECT notification_id FROM notifications.unplanned",
+    "days": "SELECT tenant_id, job, day FROM platform.daily_jobs",
+    "metrics": "SELECT tenant_id, metric, day, value FROM litigation.daily_metrics",
+    "unusual": "SELECT tenant_id, metric, day, detector, value, records FROM litigation.anomalies",
+    "late": "SELECT tenant_id, since FROM litigation.metric_marks",
+    "held": "SELECT job FROM platform.job_leases WHERE holder IS NOT NULL",
+}
+WRITTEN: Final = (
+    "litigation.task_flags",
+    "litigation.task_checks",
+    "litigation.task_marks",
+    "litigation.metric_reach",
+    "litigation.metric_marks",
+    "litigation.daily_metrics",
+    "litigation.anomalies",
+    "platform.daily_jobs",
+    "platform.events",
+    "platform.audit_log",
+    "notifications.notifications",
+    "notifications.unplanned",
+    "notifications.deliveries",
+    "notifications.daily_counts",
+)
+
+
+def under(
+    database: Database, lock: JobLock, work: Callable[..., object], *arguments: object, **options: object
+) -> None:
+    with lock.lease(database, holder="a run") as lease:
+        work(database, *arguments, now=NOON, run_id="a run", lease=lease, **options)
+
+
+def check(database: Database) -> None:
+    under(database, locks.CHECK_TASKS, check_tasks, TaskScope())
+
+
+def morning(database: Database, job: MorningJob, lock: JobLock) -> None:
+    under(database, lock, tell_in_the_morning, job)
+
+
+def remind(database: Database) -> None:
+    morning(database, REMINDERS, locks.REMIND)
+
+
+def alert(database: Database) -> None:
+    morning(database, DEADLINES, locks.ALERT)
+
+
+def take(database: Database) -> None:
+    under(database, locks.METRICS, take_metrics, first_day=DAYS[0], last_day=DAYS[1])
+
+
+def restate(database: Database) -> None:
+    with locks.METRICS.lease(database, holder="a run") as lease:
+        restate_metrics(database, now=NOON, lease=lease)
+
+
+JOBS: Final = {"check": check, "remind": remind, "alert": alert, "take": take}
+
+
+def in_process(url: str, name: str, last: int | None = None) -> None:
+    """Do a job, and end at step ``last``."""
+    (JOBS | {"restate": restate})[name](Steps(last).watch(create_database(url)))
+
+
+def state(database: Database) -> dict[str, list[str]]:
+    return {name: sorted(str(tuple(row)) for row in rows(database, query)) for name, query in STATE.items()}
+
+
+def forget(database: Database) -> None:
+    """Be as before the job: its marks are there again, and nothing else of it."""
+    with database.transaction() as connection:
+        connection.execute(sa.text(f"TRUNCATE {', '.join(WRITTEN)}"))
+        connection.execute(
+            sa.text("INSERT INTO litigation.task_marks (tenant_id, task_id) SELECT tenant_id, id FROM raw.tasks")
+        )
+
+
+@pytest.fixture
+def desks(database: Database) -> list[Desk]:
+    """Two tenants with something late, something due, something to come, and a past."""
+    desks = [Desk(database, name, clock_at=NOON) for name in ("one", "two")]
+    for desk in desks:
+        people = [desk.user(), desk.user()]
+        case = desk.case(owner_id=people[0], assigned_to=people[1], court_id=desk.court(), created_at=NOON - 60 * DAY)
+        for number in range(4):
+            made = NOON - (30 - number) * DAY
+            desk.task(case, created_at=made, due_date=made + 20 * DAY, assigned_to=people[number % 2])
+            desk.task(case, due_date=NOON + (2 + number) * HOUR, assigned_to=people[number % 2])
+            desk.hearing(case, NOON + (3 + number) * HOUR)
+            desk.hearing(case, NOON - (3 + number) * DAY, status="completed", attended=number > 1)
+            desk.document(case, NOON - number * 5 * DAY)
+    return desks
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_killed_at_any_step_is_completed_by_the_next_run(
+    database: Database, desks: list[Desk], new_database_url: str, name: str
+) -> None:
+    job = JOBS[name]
+    job(database)
+    clean = state(database)
+    assert clean["held"] == []
+    assert sum(len(found) for kind, found in clean.items() if kind != "marks") > 20
+    step, kills = 1, 0
+    forget(database)
+    while killed_at(step, in_process, new_database_url, name):
+        await_gone(database)
+        job(database)
+        assert state(database) == clean, f"killed at step {step}"
+        # Every second one: before a statement, and after the next.
+        step, kills = step + 2, kills + 1
+        forget(database)
+    assert kills > 10
+    say(f"{name} killed at every second step", kills=kills, steps=step - 1, lost=0)
+
+
+def test_a_restating_killed_at_any_step_is_completed_by_the_next_run(
+    database: Database, desks: list[Desk], new_database_url: str
+) -> None:
+    take(database)
+    before = {name: state(database)[name] for name in ("metrics", "unusual")}
+    document = desks[0].document(scalar(database, "SELECT id FROM raw.cases LIMIT 1"), NOON - 8 * DAY)
+    step = 1
+    while killed_at(step, in_process, new_database_url, "restate"):
+        await_gone(database)
+        restate(database)
+        after = state(database)
+        assert after["late"] == [], f"killed at step {step}"
+        assert after["metrics"] != before["metrics"]
+        desks[0].remove("case_documents", document)
+        restate(database)
+        assert {name: state(database)[name] for name in before} == before
+        document = desks[0].document(scalar(database, "SELECT id FROM raw.cases LIMIT 1"), NOON - 8 * DAY)
+        step += 3
+    assert step > 20
+    say("restating killed at every third step", steps=step - 1, lost=0)
+
+
+def test_the_metrics_of_days_do_not_depend_on_the_order_in_which_they_are_taken(
+    database: Database, desks: list[Desk]
+) -> None:
+    take(database)
+    clean = {name: state(database)[name] for name in ("metrics", "unusual")}
+    forget(database)
+    day = DAYS[1]
+    while day >= DAYS[0]:
+        under(database, locks.METRICS, take_metrics, first_day=day, last_day=day)
+        day -= timedelta(days=1)
+    found = state(database)
+    assert found["metrics"] == clean["metrics"]
+    assert [row.replace("None", "") for row in found["unusual"]] == [
+        row.replace("None", "") for row in clean["unusual"]
+    ]
