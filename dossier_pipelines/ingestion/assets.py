@@ -17,17 +17,20 @@ Load = Callable[[Database, Entity, dg.DagsterRun], LoadResult | None]
 def raw_asset(
     entity: Entity, *, key: dg.AssetKey, deps: list[dg.AssetKey], group: str, description: str, load: Load
 ) -> dg.AssetsDefinition:
-    """Return the asset that loads ``entity``; ``load`` returns None when the source does not have it."""
+    """Return the asset that loads ``entity``; ``load`` returns None when the source does not have it.
+
+    ``key`` is that of the table, or of a view that shows the rows of one desk.
+    """
+    own = key.path == [entity.table.schema, entity.table.name]
 
     @dg.asset(
         key=key,
         deps=deps,
         group_name=group,
-        # What is no table of its own is a view of one.
-        kinds={"postgres", "sql" if key.path[0] == entity.table.schema else "view"},
+        kinds={"postgres", "sql" if own else "view"},
         owners=[owners.PLATFORM],
         description=f"{description} Unusable rows are set aside, with the reason in words, in ingestion.rejected_rows.",
-        metadata={**table_metadata(entity.table), "dagster/table_name": ".".join(key.path)},
+        metadata=table_metadata(entity.table) if own else {"dagster/table_name": ".".join(key.path)},
         code_version="1",
     )
     def load_records(

@@ -8,7 +8,7 @@ import dagster as dg
 from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.operations.assets import LEASES_KEY
 from dossier_pipelines.operations.leases import watch_leases
-from dossier_pipelines.operations.run_watch import ENDED, PACKAGE, judge_jobs, record_ends
+from dossier_pipelines.operations.run_watch import ENDED, PACKAGE, WatchedJob, judge_jobs, record_ends
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 
@@ -18,17 +18,24 @@ AT_ONCE = 1000
 OVERLAP = timedelta(seconds=60)
 
 
-def watched_jobs(settings: Settings, *, clocks_run: bool) -> dict[str, float]:
-    """Return how many minutes a job may go without a run that ended: three intervals, or a day and two hours.
+def watched_jobs(settings: Settings, *, clocks_run: bool) -> dict[str, WatchedJob]:
+    """Return what is expected of each job: a run within three intervals, or within a day and two hours.
 
-    Where all tenants' clocks stand still no day ends, and no snapshot is missed.
+    Where all tenants' clocks stand still no day ends or begins, and nothing of a day is missed.
     """
-    daily = {"daily_snapshots_job": 26 * 60.0} if clocks_run else {}
+    day = 26 * 60.0
+    daily = {
+        "daily_snapshots_job": WatchedJob(minutes=day),
+        "send_hearing_reminders_job": WatchedJob(minutes=day, failures=3, seconds=15),
+        "check_upcoming_deadlines_job": WatchedJob(minutes=day, failures=3, seconds=8),
+        "analytics_snapshot_job": WatchedJob(minutes=day, failures=3, seconds=30),
+    }
     return {
-        **daily,
-        "refresh_health_scores_job": 3.0 * settings.refresh_interval_minutes,
-        "detect_overdue_commitments_job": 26 * 60.0,
-        "recompute_health_scores_job": 26 * 60.0,
+        **(daily if clocks_run else {}),
+        "refresh_health_scores_job": WatchedJob(minutes=3.0 * settings.refresh_interval_minutes),
+        "detect_overdue_commitments_job": WatchedJob(minutes=day),
+        "recompute_health_scores_job": WatchedJob(minutes=day),
+        "check_sla_and_overdue_job": WatchedJob(minutes=24 * 60.0, failures=3, seconds=5),
     }
 
 

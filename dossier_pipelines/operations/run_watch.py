@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,9 +53,21 @@ def _error(instance: DagsterInstance, run_id: str) -> str | None:
     return said[-1][:LONGEST_ERROR] if said else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class WatchedJob:
+    """What is expected of a job. Source of the factors: the litigation specification, "Monitoring"."""
+
+    minutes: float
+    """How long it may go without a run that ended."""
+    failures: int = 2
+    """So many in a row are an alarm."""
+    seconds: float | None = None
+    """How long a run is expected to take; over 1.5 times that is a warning, over twice an alarm."""
+
+
 def judge_jobs(
     database: Database,
-    minutes_by_job: Mapping[str, float],
+    watched: Mapping[str, WatchedJob],
     recipients: Sequence[str],
     policy: DeliveryPolicy,
     *,
@@ -63,7 +76,7 @@ def judge_jobs(
 ) -> list[str]:
     """Raise and clear the alerts of jobs; return the new ones in words.
 
-    ``minutes_by_job`` is how long a job may go without a run that ended; before ``since`` nobody was watching.
+    Before ``since`` nobody was watching.
     """
 
     def judge(connection: Any) -> list[str]:  # noqa: ANN401
@@ -72,8 +85,10 @@ def judge_jobs(
             PACKAGE,
             "judge_jobs",
             {
-                "jobs": list(minutes_by_job),
-                "minutes": list(minutes_by_job.values()),
+                "jobs": list(watched),
+                "minutes": [job.minutes for job in watched.values()],
+                "failures": [job.failures for job in watched.values()],
+                "seconds": [job.seconds for job in watched.values()],
                 "recipients": list(recipients),
                 "since": since,
                 "now": now,

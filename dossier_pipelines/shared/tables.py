@@ -168,7 +168,7 @@ JOB_ALERTS: Final = sa.Table(
         "id", pg.UUID, nullable=False, server_default=sa.text("gen_random_uuid()"), comment="Names it everywhere"
     ),
     sa.Column("job", sa.Text, nullable=False, comment="Which job"),
-    sa.Column("condition", sa.Text, nullable=False, comment="failing or missed"),
+    sa.Column("condition", sa.Text, nullable=False, comment="failing, missed, slow, slower or unreliable"),
     sa.Column("said", sa.Text, nullable=False, comment="In words"),
     sa.Column(
         "raised_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was noticed"

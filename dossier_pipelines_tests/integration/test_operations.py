@@ -24,7 +24,7 @@ from dossier_pipelines.dossiers import locks
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY
 from dossier_pipelines.operations.automation import build_sensors, watched_jobs
 from dossier_pipelines.operations.leases import watch_leases
-from dossier_pipelines.operations.run_watch import judge_jobs
+from dossier_pipelines.operations.run_watch import WatchedJob, judge_jobs
 from dossier_pipelines.shared.audit import read_results, record_results
 from dossier_pipelines.shared.database import Database, database_url
 from dossier_pipelines.shared.environment import Settings, read_settings
@@ -248,7 +248,7 @@ class Courses:
         self.database = database
         self.at = NOW
 
-    def end(self, *statuses: str, job: str = JOB) -> None:
+    def end(self, *statuses: str, job: str = JOB, seconds: float = 1.0) -> None:
         """Let runs end, a minute apart; each failure has an error of its own."""
         for status in statuses:
             self.at += timedelta(minutes=1)
@@ -258,14 +258,24 @@ class Courses:
                     sa.text(
                         "INSERT INTO platform.audit_log (tenant_id, action_type, entity_type, run_id, details, "
                         "recorded_at) VALUES ('*', 'background_job_execution', 'job', :run_id, jsonb_build_object("
-                        f"'job_name', CAST(:job AS text), 'status', CAST(:status AS text), 'error', {error}), :at)"
+                        f"'job_name', CAST(:job AS text), 'status', CAST(:status AS text), 'error', {error}, "
+                        "'execution_time_ms', CAST(:ms AS double precision)), :at)"
                     ),
-                    {"run_id": str(uuid.uuid4()), "job": job, "status": status, "at": self.at},
+                    {
+                        "run_id": str(uuid.uuid4()),
+                        "job": job,
+                        "status": status,
+                        "at": self.at,
+                        "ms": 1000 * seconds,
+                    },
                 )
 
-    def judge(self, *, minutes: float = 1e9, since: datetime = LONG_AGO, now: datetime | None = None) -> list[str]:
+    def judge(
+        self, *, minutes: float = 1e9, since: datetime = LONG_AGO, now: datetime | None = None, **expected: Any
+    ) -> list[str]:
         """Look at the job, and return what is newly wrong with it."""
-        return judge_jobs(self.database, {JOB: minutes}, RECIPIENTS, DEFAULT_POLICY, since=since, now=now or self.at)
+        watched = {JOB: WatchedJob(minutes=minutes, **expected)}
+        return judge_jobs(self.database, watched, RECIPIENTS, DEFAULT_POLICY, since=since, now=now or self.at)
 
     def told(self) -> list[tuple[str, str]]:
         """Who was told what, oldest first."""
@@ -377,7 +387,9 @@ def test_a_job_is_not_late_before_anybody_has_watched_for_that_long(courses: Cou
 
 def test_without_recipients_trouble_is_recorded_and_told_to_nobody(courses: Courses) -> None:
     courses.end("FAILURE", "FAILURE")
-    raised = judge_jobs(courses.database, {JOB: 1e9}, (), DEFAULT_POLICY, since=LONG_AGO, now=courses.at)
+    raised = judge_jobs(
+        courses.database, {JOB: WatchedJob(minutes=1e9)}, (), DEFAULT_POLICY, since=LONG_AGO, now=courses.at
+    )
     assert len(raised) == 1
     assert courses.told() == []
     assert scalar(courses.database, "SELECT said FROM platform.job_alerts") == raised[0]
@@ -389,10 +401,61 @@ def test_how_long_a_job_may_rest_follows_its_schedule() -> None:
         "refresh_health_scores_job": 15.0,
         "detect_overdue_commitments_job": 26 * 60.0,
         "recompute_health_scores_job": 26 * 60.0,
+        "check_sla_and_overdue_job": 24 * 60.0,
     }
-    assert watched_jobs(settings, clocks_run=True) == {**always, "daily_snapshots_job": 26 * 60.0}
+    by_day = (
+        "daily_snapshots_job",
+        "send_hearing_reminders_job",
+        "check_upcoming_deadlines_job",
+        "analytics_snapshot_job",
+    )
+
+    def minutes(*, clocks_run: bool) -> dict[str, float]:
+        return {name: job.minutes for name, job in watched_jobs(settings, clocks_run=clocks_run).items()}
+
+    assert minutes(clocks_run=True) == always | dict.fromkeys(by_day, 26 * 60.0)
     # Where all clocks stand still no day ends.
-    assert watched_jobs(settings, clocks_run=False) == always
+    assert minutes(clocks_run=False) == always
+
+
+def test_a_job_that_may_fail_twice_alerts_at_the_third_time(courses: Courses) -> None:
+    courses.end("FAILURE", "FAILURE")
+    assert courses.judge(failures=3) == []
+    courses.end("FAILURE")
+    assert courses.judge(failures=3) == [f"{JOB} failed 3 times in a row. The last error: FAILURE at 12:03"]
+
+
+def test_a_run_that_takes_too_long_is_a_warning_and_twice_as_long_an_alarm(courses: Courses) -> None:
+    courses.end("SUCCESS", seconds=7.5)
+    assert courses.judge(seconds=5) == []
+    courses.end("SUCCESS", seconds=7.6)
+    assert courses.judge(seconds=5) == [f"{JOB} took 7.6 s, more than 1.5 times the 5 s that are expected of it"]
+    # A failure says nothing of how long the work takes.
+    courses.end("FAILURE", seconds=100)
+    assert courses.judge(seconds=5) == []
+    courses.end("SUCCESS", seconds=10.1)
+    assert courses.judge(seconds=5) == [f"{JOB} took 10.1 s, more than twice the 5 s that are expected of it"]
+    found = rows(
+        courses.database,
+        "SELECT metadata ->> 'condition' AS c, min(urgency) AS u FROM notifications.notifications GROUP BY 1",
+    )
+    assert {row.c: row.u for row in found} == {"slower": 2, "slow": 1}
+    courses.end("SUCCESS", seconds=1)
+    assert courses.judge(seconds=5) == []
+    assert scalar(courses.database, "SELECT count(*) FROM platform.job_alerts WHERE cleared_at IS NULL") == 0
+    # Without an expectation nothing is too long.
+    courses.end("SUCCESS", seconds=1e6)
+    assert courses.judge() == []
+
+
+def test_more_than_a_tenth_of_failures_is_a_warning(courses: Courses) -> None:
+    courses.end(*["SUCCESS"] * 17, "FAILURE", "SUCCESS", "FAILURE")
+    assert courses.judge(seconds=5) == []
+    courses.end("SUCCESS", "FAILURE")
+    assert courses.judge(seconds=5) == [f"{JOB} failed in 3 of its last 20 runs"]
+    courses.end(*["SUCCESS"] * 17)
+    assert courses.judge(seconds=5) == []
+    assert scalar(courses.database, "SELECT cleared_at IS NOT NULL FROM platform.job_alerts")
 
 
 @pytest.mark.parametrize(("clocks", "run"), [([], False), (["2025-06-15"], False), (["2025-06-15", None], True)])

@@ -34,8 +34,8 @@ FILL = (
     "VALUES (:tenant_id, :id, '2020-02-01', '2020-02-02')",
     "INSERT INTO litigation.daily_metrics (tenant_id, day, metric, value) "
     "VALUES (:tenant_id, '2020-02-01', 'case_count', 1)",
-    "INSERT INTO litigation.anomalies (tenant_id, metric, day, detector, value, expected, low, high) "
-    "VALUES (:tenant_id, 'case_count', '2020-02-01', 'weekday_robust', 1, 2, 2, 3)",
+    "INSERT INTO litigation.anomalies (tenant_id, metric, day, detector, value, expected, low, high, "
+    "deviation) VALUES (:tenant_id, 'case_count', '2020-02-01', 'weekday_robust', 1, 2, 2, 3, -1)",
     "INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, dedupe_key) "
     "VALUES (:tenant_id, 'task_overdue', 'task', :id, '{}', '2020-02-02', 'once')",
     "INSERT INTO platform.audit_log (tenant_id, action_type, entity_type, details) "

@@ -1,4 +1,5 @@
 CREATE SCHEMA litigation;
+COMMENT ON COLUMN platform.job_alerts.condition IS 'failing, missed, slow, slower or unreliable';
 COMMENT ON TABLE raw.users IS 'The people who own records, and are told';
 
 CREATE TABLE platform.daily_jobs (
@@ -244,7 +245,7 @@ CREATE TABLE litigation.daily_metrics (
     tenant_id TEXT COLLATE "C" NOT NULL,
     metric TEXT NOT NULL,
     day DATE NOT NULL,
-    value FLOAT(53),
+    value DOUBLE PRECISION,
     CONSTRAINT daily_metrics_pkey PRIMARY KEY (tenant_id, day, metric),
     CONSTRAINT daily_metrics_metric_check CHECK (metric IN ('case_count', 'task_completion_rate', 'sla_compliance_rate', 'hearing_attendance_rate', 'document_count', 'overdue_tasks'))
 );
@@ -278,11 +279,11 @@ CREATE TABLE litigation.anomalies (
     metric TEXT NOT NULL,
     day DATE NOT NULL,
     detector TEXT NOT NULL,
-    value FLOAT(53) NOT NULL,
-    expected FLOAT(53) NOT NULL,
-    low FLOAT(53) NOT NULL,
-    high FLOAT(53) NOT NULL,
-    deviation FLOAT(53) NOT NULL,
+    value DOUBLE PRECISION NOT NULL,
+    expected DOUBLE PRECISION NOT NULL,
+    low DOUBLE PRECISION NOT NULL,
+    high DOUBLE PRECISION NOT NULL,
+    deviation DOUBLE PRECISION NOT NULL,
     records JSONB,
     CONSTRAINT anomalies_pkey PRIMARY KEY (tenant_id, metric, day, detector)
 );

@@ -11,15 +11,14 @@ COMMENT ON COLUMN platform.analysts.tenant_id IS 'Whose rows it sees; * for ever
 -- tenants that platform.analysts names for it, whatever it may read (`dossier-pipelines db grant` lets it read).
 -- It goes by the role that logged in: neither SET ROLE nor any setting changes what is seen.
 CREATE OR REPLACE FUNCTION platform.visible_tenants() RETURNS SETOF text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-BEGIN ATOMIC
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
     SELECT a.tenant_id FROM platform.analysts AS a WHERE a.role_name = session_user AND a.tenant_id <> '*'
     UNION
     SELECT t.tenant_id FROM platform.tenants AS t
     WHERE EXISTS (SELECT FROM platform.analysts AS a WHERE a.role_name = session_user AND a.tenant_id = '*')
     UNION
-    SELECT '*' WHERE EXISTS (SELECT FROM platform.analysts AS a WHERE a.role_name = session_user AND a.tenant_id = '*');
-END;
+    SELECT '*' WHERE EXISTS (SELECT FROM platform.analysts AS a WHERE a.role_name = session_user AND a.tenant_id = '*')
+$$;
 
 -- On every table with a tenant, those of later migrations too: each runs this again.
 DO $$
