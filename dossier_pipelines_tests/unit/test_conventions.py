@@ -39,6 +39,7 @@ PURE = [
     "ingestion.entity",
     "ingestion.mapping",
     "ingestion.merge",
+    "litigation.anomalies",
     "notifications.channels.channel",
     "notifications.delivery",
     "notifications.recording",
