@@ -104,6 +104,15 @@ def test_a_day_alone_has_the_verdict_of_the_whole(detector: Detector, kind: Kind
         assert_same(judge(detector, values, day, day + 1), whole[day : day + 1])
 
 
+def test_the_earliest_day_of_history_can_change_a_verdict() -> None:
+    day, weeks = HISTORY_DAYS, 26
+    # Three leaps in the half-year: the least of them is the record, and the first day of all is in its forecast.
+    leaps = sum(np.where(day - 7 * ago <= DAYS, leap, 0) for ago, leap in [(weeks, 2_000), (14, 5_000), (7, 5_000)])
+    values = 5_000 + np.cumsum(noise(WEEK_OF_WORK)) + leaps
+    ranges = {judge(COUNTS, changed, day, day + 1).high[0] for changed in (values, with_value(values, 0, 4_000.0))}
+    assert len(ranges) == 2
+
+
 @each_detector
 @given(data=st.data())
 @reproducible
