@@ -1,4 +1,4 @@
-"""The tables of ingestion: what was loaded, and what was set aside."""
+"""The tables of ingestion: what was loaded, what was set aside, and the form of the tables that are loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from dossier_pipelines.shared.tables import METADATA, MOMENT, tenant_column
+
+
+def raw_table(name: str, comment: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    """Return a source-owned table: its key, what the source gives, and what tells an unchanged row."""
+    return sa.Table(
+        name,
+        METADATA,
+        tenant_column(),
+        sa.Column("id", pg.UUID, nullable=False, comment="The source's id, or a stable UUID made from it"),
+        *columns,
+        sa.Column("source_key", sa.Text, comment="The source's own id where it is no UUID"),
+        sa.Column("extra", pg.JSONB, comment="The source's columns that have no place of their own"),
+        sa.Column("source_hash", sa.BigInteger, comment="Hash of the source row, to tell an unchanged one"),
+        sa.PrimaryKeyConstraint("tenant_id", "id"),
+        schema="raw",
+        comment=comment,
+    )
+
 
 LOADS: Final = sa.Table(
     "loads",
