@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+import dossier_pipelines.automation_rules.tables
 import dossier_pipelines.dossiers.tables
 import dossier_pipelines.ingestion.tables
 import dossier_pipelines.notifications.tables  # noqa: F401
@@ -15,7 +16,7 @@ from dossier_pipelines.shared.tables import METADATA
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications")
+SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications", "automation_rules")
 # Functions, triggers and views, in the order in which they build on each other.
 PROGRAMS: Final = (
     ("dossier_pipelines.ingestion", "stable_uuid.sql"),
@@ -26,6 +27,7 @@ PROGRAMS: Final = (
     ("dossier_pipelines.dossiers", "views.sql"),
     ("dossier_pipelines.notifications", "mark_unplanned.sql"),
     ("dossier_pipelines.notifications", "views.sql"),
+    ("dossier_pipelines.automation_rules", "rules.sql"),
 )
 
 

@@ -31,6 +31,7 @@ NOTIFICATIONS: Final = sa.Table(
     sa.Column("run_id", sa.Text, comment="The Dagster run"),
     sa.Column("created_at", MOMENT, nullable=False, comment="When it was recorded"),
     sa.Column("read_at", MOMENT, comment="When the person read it"),
+    sa.Column("channels", pg.ARRAY(sa.Text), comment="By which channels; null: those of the policy"),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.UniqueConstraint("tenant_id", "dedupe_key"),
     sa.CheckConstraint("urgency BETWEEN 1 AND 4", name="urgency"),

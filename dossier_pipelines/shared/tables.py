@@ -167,3 +167,16 @@ sa.Index(
     unique=True,
     postgresql_where=sa.text("cleared_at IS NULL"),
 )
+
+DAILY_JOBS: Final = sa.Table(
+    "daily_jobs",
+    METADATA,
+    tenant_column(),
+    sa.Column("job", sa.Text, nullable=False, comment="Which job"),
+    sa.Column("day", sa.Date, nullable=False, comment="The tenant's own day"),
+    sa.Column("run_id", sa.Text, nullable=False, comment="The Dagster run"),
+    sa.Column("done_at", MOMENT, nullable=False, comment="When it was done"),
+    sa.PrimaryKeyConstraint("tenant_id", "job", "day"),
+    schema="platform",
+    comment="Which daily job is done for which day of each tenant",
+)
