@@ -21,9 +21,9 @@ OVERLAP = timedelta(seconds=60)
 def watched_jobs(settings: Settings, *, clocks_run: bool) -> dict[str, float]:
     """Return how many minutes a job may go without a run that ended: three intervals, or a day and two hours.
 
-    Where all tenants' clocks stand still no day ends, and no snapshot is missed.
+    Where all tenants' clocks stand still no day ends or begins, and no snapshot and no check of a morning is missed.
     """
-    daily = {"daily_snapshots_job": 26 * 60.0} if clocks_run else {}
+    daily = {"daily_snapshots_job": 26 * 60.0, "automation_health_check_job": 26 * 60.0} if clocks_run else {}
     return {
         **daily,
         "refresh_health_scores_job": 3.0 * settings.refresh_interval_minutes,

@@ -390,8 +390,9 @@ def test_how_long_a_job_may_rest_follows_its_schedule() -> None:
         "detect_overdue_commitments_job": 26 * 60.0,
         "recompute_health_scores_job": 26 * 60.0,
     }
-    assert watched_jobs(settings, clocks_run=True) == {**always, "daily_snapshots_job": 26 * 60.0}
-    # Where all clocks stand still no day ends.
+    daily = {"daily_snapshots_job": 26 * 60.0, "automation_health_check_job": 26 * 60.0}
+    assert watched_jobs(settings, clocks_run=True) == {**always, **daily}
+    # Where all clocks stand still no day ends, and none begins.
     assert watched_jobs(settings, clocks_run=False) == always
 
 

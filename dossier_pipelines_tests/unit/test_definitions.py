@@ -28,6 +28,9 @@ WRITTEN_BY_JOBS = {
     "platform/audit_log",
     "platform/job_alerts",
     "dossiers/commitment_history",
+    "automation_rules/executions",
+    "automation_rules/automation_logs",
+    "automation_rules/health_alerts",
 }
 # Job to the lock that its runs queue under, and the seconds after which Dagster ends one of them.
 LOCKS: dict[str, tuple[str | None, str | None]] = {
@@ -40,6 +43,8 @@ LOCKS: dict[str, tuple[str | None, str | None]] = {
     "daily_snapshots_job": ("daily_snapshots", "3600"),
     "restate_snapshots_job": ("daily_snapshots", "3600"),
     "remove_old_snapshots_job": ("daily_snapshots", "3600"),
+    "answer_events_job": ("answer_events", "900"),
+    "automation_health_check_job": ("automation_health_check", "300"),
 }
 # Schedule to its cron and its job.
 SCHEDULES = {
@@ -47,12 +52,15 @@ SCHEDULES = {
     "detect_overdue_commitments": ("0 2 * * *", "detect_overdue_commitments_job"),
     "recompute_health_scores_nightly": ("0 3 * * *", "recompute_health_scores_job"),
     "take_daily_snapshots": ("59 23 * * *", "daily_snapshots_job"),
+    # It ticks in every zone; each tenant's own 07:00 is asked of the database.
+    "check_automation_health": ("*/15 * * * *", "automation_health_check_job"),
 }
 # Sensor to the job that it starts; those that only watch start none.
 SENSORS = {
     "changed_records": ["refresh_health_scores_job"],
     "late_records": ["restate_snapshots_job"],
     "due_notifications": ["deliver_notifications_job"],
+    "unanswered_events": ["answer_events_job"],
     "job_locks": [],
     "ended_runs": [],
 }
@@ -202,6 +210,8 @@ def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.Repo
     assert steps["remove_old_snapshots_job"] == ["remove_snapshots_beyond_retention"]
     assert steps["deliver_notifications_job"] == ["deliver_due_notifications"]
     assert steps["replay_dead_notifications_job"] == ["replay_dead_deliveries"]
+    assert steps["answer_events_job"] == ["answer_due_events"]
+    assert steps["automation_health_check_job"] == ["check_automation_health"]
 
 
 @pytest.mark.parametrize("job", LOCKS)
