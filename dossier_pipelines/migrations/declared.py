@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+import dossier_pipelines.automation_rules.tables
 import dossier_pipelines.dossiers.tables
 import dossier_pipelines.ingestion.tables
 import dossier_pipelines.ingestion.users
@@ -17,7 +18,7 @@ from dossier_pipelines.shared.tables import METADATA
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications", "litigation")
+SCHEMAS: Final = ("platform", "ingestion", "raw", "dossiers", "notifications", "automation_rules", "litigation")
 # Functions, triggers and views, in the order in which they build on each other.
 PROGRAMS: Final = (
     ("dossier_pipelines.shared", "days.sql"),
@@ -29,6 +30,7 @@ PROGRAMS: Final = (
     ("dossier_pipelines.dossiers", "views.sql"),
     ("dossier_pipelines.notifications", "mark_unplanned.sql"),
     ("dossier_pipelines.notifications", "views.sql"),
+    ("dossier_pipelines.automation_rules", "rules.sql"),
     ("dossier_pipelines.litigation", "tenants.sql"),
     ("dossier_pipelines.litigation", "task_history.sql"),
     ("dossier_pipelines.litigation", "mark_tasks.sql"),

@@ -29,6 +29,7 @@ def watched_jobs(settings: Settings, *, clocks_run: bool) -> dict[str, WatchedJo
         "send_hearing_reminders_job": WatchedJob(minutes=day, failures=3, seconds=15),
         "check_upcoming_deadlines_job": WatchedJob(minutes=day, failures=3, seconds=8),
         "analytics_snapshot_job": WatchedJob(minutes=day, failures=3, seconds=30),
+        "automation_health_check_job": WatchedJob(minutes=day, failures=3, seconds=5),
     }
     return {
         **(daily if clocks_run else {}),

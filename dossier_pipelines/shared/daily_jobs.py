@@ -1,7 +1,7 @@
 """Jobs that are done once a day of each tenant, at a time of the tenant's own clock: 07:00 in Riyadh, 07:00 in Kolkata.
 
-One schedule ticks every quarter of an hour and asks `tenants_due`; the job calls `record_done` in the transaction of its
-work. After a downtime the next tick does what is still due, and what is done is not done again.
+One schedule ticks every quarter of an hour and asks `tenants_due`; the job calls `record_done` in the transaction of
+its work. After a downtime the next tick does what is still due, and what is done is not done again.
 """
 
 from __future__ import annotations

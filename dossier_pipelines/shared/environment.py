@@ -108,6 +108,10 @@ class Settings:
     webhooks_per_run: int | None = None
     delivery_processes: int = 2
     """How many processes share a delivery of thousands."""
+    rule_executions_per_run: int = 1000
+    """What one automation rule does in a run; the rest waits for the next."""
+    rule_attempts: int = 5
+    """How often an automation rule tries to answer an event before it gives up."""
     history_start: date = date(2002, 1, 1)
     """The first day of which there can be a snapshot; by default that of the built-in sample."""
     history_days: int | None = None
@@ -320,6 +324,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         delivery_processes=_number(
             environ, "DOSSIER_DELIVERY_PROCESSES", Settings.delivery_processes, least=1, most=32
         ),
+        rule_executions_per_run=_number(
+            environ, "DOSSIER_RULE_EXECUTIONS_PER_RUN", Settings.rule_executions_per_run, least=1, most=1_000_000
+        ),
+        rule_attempts=_number(environ, "DOSSIER_RULE_ATTEMPTS", Settings.rule_attempts, least=1, most=100),
         history_start=_day(environ, "DOSSIER_HISTORY_START", Settings.history_start),
         history_days=_number(environ, "DOSSIER_HISTORY_DAYS", 0, least=31, most=36_500) or None,
     )

@@ -56,7 +56,10 @@ def failure_reason(instance: DagsterInstance, lock: JobLock, *, within: timedelt
     ended = datetime.fromtimestamp(latest[0].end_time or latest[0].update_timestamp.timestamp(), UTC)
     if now - ended >= within:
         return None
-    return f"Run {latest[0].dagster_run.run_id} failed at {ended:%H:%M:%S %Z}; the next try is the schedule's."
+    return (
+        f"Run {latest[0].dagster_run.run_id} failed at {ended:%H:%M:%S %Z}; it is tried again at "
+        f"{ended + within:%H:%M:%S %Z}, or by a schedule before."
+    )
 
 
 @contextmanager

@@ -31,9 +31,9 @@ CHECKS = ("drift", "formula_consistency", "freshness", "ranges", "settings_in_fo
 HISTORY = {"commitment_history", "daily_snapshots", "health_trend_by_group"}
 SCHEDULES = (
     *("refresh_health_scores", "detect_overdue_commitments", "recompute_health_scores_nightly"),
-    "take_daily_snapshots",
+    *("take_daily_snapshots", "check_automation_health"),
 )
-SENSORS = ("changed_records", "due_notifications", "ended_runs", "job_locks", "late_records")
+SENSORS = ("changed_records", "due_notifications", "ended_runs", "job_locks", "late_records", "unanswered_events")
 GROUP = "/locations/dossier_pipelines/asset-groups/dossiers/lineage"
 
 

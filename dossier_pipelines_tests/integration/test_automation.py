@@ -188,7 +188,7 @@ def test_scheduled_jobs_can_all_be_turned_off_together(
 ) -> None:
     monkeypatch.setenv("ENABLE_SCHEDULED_JOBS", value)
     found = started(build_defs())
-    assert len(found) == 9
+    assert len(found) == 11
     assert set(found.values()) == {running}
 
 

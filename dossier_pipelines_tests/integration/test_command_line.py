@@ -523,6 +523,8 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
             "changed_records",
             "late_records",
             "due_notifications",
+            "check_automation_health",
+            "unanswered_events",
             "job_locks",
             "ended_runs",
         }

@@ -68,7 +68,10 @@ CATALOG = {
         SELECT n.nspname, t.typname FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
         WHERE n.nspname = ANY (:schemas) AND t.typname !~ 'alembic_version$'""",
 }
-KEPT = ("platform.tenants", "ingestion.loads", "raw.dossiers", "raw.engagements", "platform.stale_marks")
+KEPT = (
+    *("platform.tenants", "ingestion.loads", "raw.dossiers", "raw.engagements", "platform.stale_marks"),
+    "raw.automation_rules",
+)
 
 
 FILL = (
@@ -84,6 +87,11 @@ FILL = (
     """
     INSERT INTO raw.engagements (tenant_id, id, dossier_id, occurred_at)
     SELECT tenant_id, gen_random_uuid(), id, '2024-02-29T23:59:59.999999+03' FROM raw.dossiers""",
+    # Their check is a function of the same dump.
+    """
+    INSERT INTO raw.automation_rules (tenant_id, id, name, trigger_event, condition, actions)
+    SELECT tenant_id, gen_random_uuid(), 'Tell', 'task_overdue', '$.days > 3', '[{"action": "webhook"}]'
+    FROM platform.tenants""",
 )
 
 

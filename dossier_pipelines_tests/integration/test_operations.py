@@ -408,6 +408,7 @@ def test_how_long_a_job_may_rest_follows_its_schedule() -> None:
         "send_hearing_reminders_job",
         "check_upcoming_deadlines_job",
         "analytics_snapshot_job",
+        "automation_health_check_job",
     )
 
     def minutes(*, clocks_run: bool) -> dict[str, float]:

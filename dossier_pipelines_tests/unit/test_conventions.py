@@ -20,17 +20,23 @@ from dossier_pipelines.definitions import build_defs
 PACKAGE = Path(dossier_pipelines.__file__).parent
 CHECKOUT = PACKAGE.parent
 DESKS = {"dossiers", "litigation", "courts", "contacts", "messaging"}
-# Rooms beside the desks: every desk tells people through the one, the other watches all of them.
-BESIDE = {"notifications", "operations"}
+# Rooms beside the desks: every desk tells people through the first, rules answer what desks record, and the last
+# watches all of them.
+BESIDE = {"notifications", "automation_rules", "operations"}
 # What a room may import, besides itself and what it was installed with.
 STANDS_ON: dict[str, set[str]] = {
     "shared": set(),
     "notifications": {"shared"},
     "operations": {"notifications", "shared"},
     "ingestion": {"sample_data", "shared"},
-    **{desk: {"notifications", "ingestion", "sample_data", "shared"} for desk in DESKS},
+    "automation_rules": {"notifications", "ingestion", "shared"},
+    **{desk: {"automation_rules", "notifications", "ingestion", "sample_data", "shared"} for desk in DESKS},
 }
 PURE = [
+    "automation_rules.actions",
+    "automation_rules.answering",
+    "automation_rules.automation_health",
+    "automation_rules.entities",
     "dossiers.health_formula",
     "dossiers.overdue",
     "dossiers.refresh",
@@ -52,11 +58,13 @@ PURE = [
     "notifications.replaying",
     "shared.audit",
     "shared.clock",
+    "shared.daily_jobs",
     "shared.database",
     "shared.environment",
     "shared.failures",
     "shared.identifiers",
     "shared.job_lease",
+    "shared.result_document",
 ]
 GRAPH = build_defs().resolve_asset_graph()
 KEYS = sorted(GRAPH.get_all_asset_keys())
@@ -151,7 +159,9 @@ def test_a_room_imports_only_what_it_stands_on(room: str) -> None:
     assert found == {name: set() for name in found}
 
 
-@pytest.mark.parametrize("room", ["ingestion", "notifications", "operations", "sample_data", "shared"])
+@pytest.mark.parametrize(
+    "room", ["automation_rules", "ingestion", "notifications", "operations", "sample_data", "shared"]
+)
 def test_what_is_no_desk_imports_no_desk(room: str) -> None:
     assert [module.name for module in modules(room) if rooms(module) & DESKS] == []
 
@@ -177,6 +187,7 @@ def test_no_calculation_reads_the_clock_by_itself() -> None:
         if asks.search(module.read_text(encoding="utf-8"))
     }
     assert asking <= {
+        "automation_rules/automation.py",  # how long ago a run failed
         "commands/backfill.py",  # whether a day has come yet
         "commands/database.py",  # the name of a backup
         "notifications/channels/webhook.py",  # the time in a signature, by which a receiver refuses an old one

@@ -43,6 +43,9 @@ WRITTEN_BY_JOBS = {
     "litigation/task_history",
     "litigation/task_flags",
     "litigation/anomalies",
+    "automation_rules/executions",
+    "automation_rules/automation_logs",
+    "automation_rules/health_alerts",
 }
 # Job to the lock that its runs queue under, and the seconds after which Dagster ends one of them.
 LOCKS: dict[str, tuple[str | None, str | None]] = {
@@ -61,6 +64,8 @@ LOCKS: dict[str, tuple[str | None, str | None]] = {
     "check_upcoming_deadlines_job": ("check_upcoming_deadlines", "300"),
     "analytics_snapshot_job": ("analytics_snapshot", "3600"),
     "restate_metrics_job": ("analytics_snapshot", "3600"),
+    "answer_events_job": ("answer_events", "900"),
+    "automation_health_check_job": ("automation_health_check", "300"),
 }
 # Schedule to its cron and its job.
 SCHEDULES = {
@@ -73,6 +78,8 @@ SCHEDULES = {
     "send_hearing_reminders": ("*/15 * * * *", "send_hearing_reminders_job"),
     "check_upcoming_deadlines": ("*/15 * * * *", "check_upcoming_deadlines_job"),
     "analytics_snapshot": ("14,29,44,59 * * * *", "analytics_snapshot_job"),
+    # It ticks in every zone; each tenant's own 07:00 is asked of the database.
+    "check_automation_health": ("*/15 * * * *", "automation_health_check_job"),
 }
 # Sensor to the job that it starts; those that only watch start none.
 SENSORS = {
@@ -80,6 +87,7 @@ SENSORS = {
     "late_records": ["restate_snapshots_job"],
     "late_litigation_records": ["restate_metrics_job"],
     "due_notifications": ["deliver_notifications_job"],
+    "unanswered_events": ["answer_events_job"],
     "job_locks": [],
     "ended_runs": [],
 }
@@ -250,6 +258,8 @@ def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.Repo
     assert steps["restate_metrics_job"] == ["restate_overtaken_metrics"]
     assert steps["deliver_notifications_job"] == ["deliver_due_notifications"]
     assert steps["replay_dead_notifications_job"] == ["replay_dead_deliveries"]
+    assert steps["answer_events_job"] == ["answer_due_events"]
+    assert steps["automation_health_check_job"] == ["check_automation_health"]
 
 
 @pytest.mark.parametrize("job", LOCKS)

@@ -66,6 +66,8 @@ def test_every_setting_is_read_by_its_name() -> None:
             "DOSSIER_WHATSAPPS_PER_RUN": "80",
             "DOSSIER_WEBHOOKS_PER_RUN": "1000",
             "DOSSIER_DELIVERY_PROCESSES": "4",
+            "DOSSIER_RULE_EXECUTIONS_PER_RUN": "50",
+            "DOSSIER_RULE_ATTEMPTS": "3",
             "DOSSIER_HISTORY_START": "2010-01-01",
             "DOSSIER_HISTORY_DAYS": "3650",
         }
@@ -113,6 +115,8 @@ def test_every_setting_is_read_by_its_name() -> None:
         whatsapps_per_run=80,
         webhooks_per_run=1000,
         delivery_processes=4,
+        rule_executions_per_run=50,
+        rule_attempts=3,
         history_start=date(2010, 1, 1),
         history_days=3650,
     )
@@ -165,6 +169,8 @@ def test_a_flag_is_lowered_by_any_usual_word(word: str) -> None:
         ("DOSSIER_HISTORY_START", "1066-10-14", "between 1900 and 2199"),
         ("DOSSIER_HISTORY_DAYS", "1", "write a whole number from 31 to 36500"),
         ("DOSSIER_DELIVERY_PROCESSES", "0", "write a whole number from 1 to 32"),
+        ("DOSSIER_RULE_EXECUTIONS_PER_RUN", "0", "write a whole number from 1 to 1000000, such as 1000"),
+        ("DOSSIER_RULE_ATTEMPTS", "many", "write a whole number from 1 to 100, such as 5"),
         ("DOSSIER_WEBHOOKS_PER_RUN", "many", "write a whole number from 0 to 1000000"),
         ("HEALTH_REFRESH_INTERVAL_MINUTES", "0", "write a whole number from 1 to 720, such as 15"),
         ("HEALTH_REFRESH_INTERVAL_MINUTES", "721", "write a whole number from 1 to 720"),

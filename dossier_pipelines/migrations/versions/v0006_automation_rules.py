@@ -1,4 +1,4 @@
-"""Litigation: its records, what is found in them, and the days of every desk."""
+"""Automation rules: events, the rules that answer them, what they did, and which daily job is done for which day."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the desk."""
+    """Add the room, and the mark trigger on events."""
     op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").replace(":", r"\:"))

@@ -2,21 +2,6 @@ CREATE SCHEMA litigation;
 COMMENT ON COLUMN platform.job_alerts.condition IS 'failing, missed, slow, slower or unreliable';
 COMMENT ON TABLE raw.users IS 'The people who own records, and are told';
 
-CREATE TABLE platform.daily_jobs (
-    tenant_id TEXT COLLATE "C" NOT NULL,
-    job TEXT NOT NULL,
-    day DATE NOT NULL,
-    run_id TEXT NOT NULL,
-    done_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT daily_jobs_pkey PRIMARY KEY (tenant_id, job, day)
-);
-COMMENT ON TABLE platform.daily_jobs IS 'Which daily job is done for which day of each tenant';
-COMMENT ON COLUMN platform.daily_jobs.tenant_id IS 'Whose row this is';
-COMMENT ON COLUMN platform.daily_jobs.job IS 'Which job';
-COMMENT ON COLUMN platform.daily_jobs.day IS 'The tenant''s own day';
-COMMENT ON COLUMN platform.daily_jobs.run_id IS 'The Dagster run';
-COMMENT ON COLUMN platform.daily_jobs.done_at IS 'When it was done';
-
 CREATE TABLE raw.tenants (
     tenant_id TEXT COLLATE "C" NOT NULL,
     id UUID NOT NULL,
