@@ -8,6 +8,7 @@ import dagster as dg
 from dossier_pipelines.automation_rules.definitions import build_automation_rules_defs
 from dossier_pipelines.dossiers.definitions import build_dossiers_defs
 from dossier_pipelines.litigation.definitions import build_litigation_defs
+from dossier_pipelines.litigation.rule_actions import HANDLERS
 from dossier_pipelines.notifications.definitions import build_notifications_defs
 from dossier_pipelines.operations.definitions import build_operations_defs
 from dossier_pipelines.shared.environment import read_settings
@@ -25,7 +26,7 @@ def build_defs(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         build_dossiers_defs(settings),
         build_litigation_defs(settings),
         build_notifications_defs(settings),
-        build_automation_rules_defs(settings),
+        build_automation_rules_defs(settings, HANDLERS),
         build_operations_defs(settings),
         dg.Definitions(resources={**shared, **(resources or {})}, executor=dg.in_process_executor),
     )

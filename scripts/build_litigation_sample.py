@@ -14,6 +14,7 @@ Rules:
 * A document is the press release of an act.
 * The users of a tenant are its government's agent, its permanent representation, and an administrator; their addresses
   are in reserved domains, so that no mail can reach anybody.
+* A rule of every tenant: when an answer of high priority is overdue, its permanent representation is told.
 * A service level: 1,464 hours, 61 days, which are the usual two months, for every priority.
 
 Days are local days of the tenant. The same source gives the same bytes.
@@ -51,6 +52,11 @@ from build_sample_data import (
 DEFAULT_OUTPUT = REPOSITORY / "dossier_pipelines" / "sample_data" / "eu_litigation"
 COURT = "CJEU"
 HOURS = "1464"
+CONDITION = '$.priority == "high"'
+TELL = (
+    '[{"action": "notify", "role": "representation", "urgency": 2, "title": "An answer to the Commission is late", '
+    '"message": "It was due {days_overdue} days ago. Case {case_id}."}]'
+)
 PRIORITIES = ("low", "medium", "high", "critical")
 
 TIMEZONES = {
@@ -181,6 +187,19 @@ class SlaPolicy:
     hours: str
 
 
+@dataclass(frozen=True)
+class AutomationRule:
+    """A row of automation_rules.csv."""
+
+    tenant_id: str
+    id: str
+    name: str
+    trigger_event: str
+    condition: str
+    actions: str
+    enabled: bool
+
+
 def tenant_id(member_state_code: str) -> str:
     """Return the id of a member state's tenant."""
     return f"eu-{member_state_code.lower()}"
@@ -275,6 +294,10 @@ def build(acts: Sequence[Act], cases: Sequence[Case]) -> dict[str, list[object]]
             for case in ordered
             for act in acts_by_case[case.case_id]
             if act.press_release
+        ],
+        "automation_rules": [
+            AutomationRule(each, "late", "An answer of high priority is late", "task_overdue", CONDITION, TELL, True)
+            for each in ids
         ],
         "sla_policies": [SlaPolicy(each, priority, priority, HOURS) for each in ids for priority in PRIORITIES],
     }

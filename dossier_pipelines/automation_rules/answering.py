@@ -102,6 +102,18 @@ def answer_events(
     return database.in_transaction(run.finish)
 
 
+def match_events(
+    connection: Connection, *, now: datetime, run_id: str, policy: AnsweringPolicy = DEFAULT_ANSWERING
+) -> sa.Row[Any]:
+    """Decide which rules answer the marked events, those of this transaction among them; return the counts.
+
+    Whoever records events may do it at once, to say how many rules they trigger; else the next run does. The row has
+    events, too_deep, matched and unjudged.
+    """
+    given = {"most_depth": policy.most_depth, "now": now, "run_id": run_id}
+    return execute(connection, PACKAGE, "match_events", given).one()
+
+
 class _Run:
     """One run: what it was asked for, and what it has counted so far."""
 
@@ -175,12 +187,7 @@ class _Run:
     def match(self, connection: Connection) -> dict[str, int]:
         """Turn marks into executions, and give up those whose rule is gone."""
         abandoned = execute(connection, PACKAGE, "abandon_executions").rowcount
-        found = execute(
-            connection,
-            PACKAGE,
-            "match_events",
-            {"most_depth": self.policy.most_depth, "now": self.now, "run_id": self.run_id},
-        ).one()
+        found = match_events(connection, now=self.now, run_id=self.run_id, policy=self.policy)
         return {
             "eventsMatched": found.events,
             "eventsTooDeep": found.too_deep,

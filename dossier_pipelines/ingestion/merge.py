@@ -399,9 +399,11 @@ def unidentified_statement(tables: WorkingTables) -> str:
 
 def _owned(entity: Entity, tables: WorkingTables) -> str:
     """Return the SQL condition that a loaded record is of a tenant that the source speaks of."""
+    # What no source gave, no source can miss: a rule created it.
+    given = "loaded.source_hash IS NOT NULL AND "
     if entity.tenant:
-        return f"loaded.tenant_id IN (SELECT tenant_id FROM {tables.checked})"
-    return "loaded.tenant_id = :tenant_id"
+        return f"{given}loaded.tenant_id IN (SELECT tenant_id FROM {tables.checked})"
+    return f"{given}loaded.tenant_id = :tenant_id"
 
 
 def vanished_count_statement(entity: Entity, tables: WorkingTables) -> str:

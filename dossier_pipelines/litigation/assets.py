@@ -33,6 +33,8 @@ RAW_DESCRIPTIONS = {
     "tasks": "What has to be done in each case, by when and by whom, as the source has it.",
     "hearings": "The hearings of each case, and whether somebody was there, as the source has them.",
     "documents": "The documents uploaded to each case, as the source has them.",
+    "automation_rules": "What a tenant wants done when something happens: event, condition, actions. As the source has "
+    "it; a rule that could not work is refused, naming the place.",
     "sla_policies": "Within how many hours a tenant wants tasks of a priority done, as the source has it.",
 }
 # People lie in one table, whichever desk they belong to; the view shows those of this one.

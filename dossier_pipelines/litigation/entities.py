@@ -6,8 +6,10 @@ in ``tenant_id`` whose it is; a tenant whose rows are bad beyond the configured 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from dossier_pipelines.automation_rules.entities import AUTOMATION_RULES
 from dossier_pipelines.ingestion.entity import Column, Entity, Kind, Rule
 from dossier_pipelines.ingestion.users import USERS_COLUMNS, USERS_TABLE
 from dossier_pipelines.litigation import tables
@@ -162,5 +164,16 @@ SLA_POLICIES: Final = Entity(
 )
 
 ENTITIES: Final[dict[str, Entity]] = {
-    entity.name: entity for entity in (TENANTS, USERS, COURTS, CASES, TASKS, HEARINGS, CASE_DOCUMENTS, SLA_POLICIES)
+    entity.name: entity
+    for entity in (
+        TENANTS,
+        USERS,
+        COURTS,
+        CASES,
+        TASKS,
+        HEARINGS,
+        CASE_DOCUMENTS,
+        SLA_POLICIES,
+        replace(AUTOMATION_RULES, tenant=TENANT),
+    )
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from dossier_pipelines.automation_rules.answering import match_events
 from dossier_pipelines.shared.audit import record_results
 from dossier_pipelines.shared.database import Database, execute, statement
 
@@ -94,13 +95,14 @@ def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: s
         connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
     found = execute(connection, PACKAGE, "flag_tasks", {"run_id": run_id}).one()
     execute(connection, PACKAGE, "note_task_checks")
+    triggered = match_events(connection, now=now, run_id=run_id).matched if found.overdue or found.violations else 0
     standing = execute(connection, PACKAGE, "overdue_now", {"tenant_id": scope.tenant_id}).one()
     judged = connection.execute(sa.text("SELECT count(*) FROM judged_tasks")).scalar_one()
     connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
     return {
         "overdueTasks": found.overdue,
         "slaViolations": found.violations,
-        "rulesTriggered": 0,
+        "rulesTriggered": triggered,
         "judged": judged,
         "unflagged": found.unflagged,
         "overdueNow": standing.overdue,

@@ -161,6 +161,7 @@ def test_the_sample_is_28_tenants_of_real_cases(database: Database) -> None:
         "hearings": (2_165, 0),
         "documents": (823, 0),
         "sla_policies": (112, 0),
+        "automation_rules": (28, 0),
     }
 
 

@@ -28,6 +28,7 @@ LITIGATION_RAW = {
     "raw/hearings",
     "raw/case_documents",
     "raw/sla_policies",
+    "raw/automation_rules",
 }
 LATE = {"litigation/late_tasks"}
 METRICS = {"litigation/daily_metrics"}
@@ -229,7 +230,10 @@ def test_the_lineage_runs_from_the_records_to_what_an_analyst_reads(defs: dg.Def
         ("raw/tasks", "litigation/task_flags"),
         ("raw/sla_policies", "litigation/task_flags"),
         *((key, "litigation/late_tasks") for key in ("litigation/task_flags", "raw/tasks", "raw/cases")),
-        *((key, "litigation/daily_metrics") for key in LITIGATION_RAW - {"litigation/users", "raw/courts"}),
+        *(
+            (key, "litigation/daily_metrics")
+            for key in LITIGATION_RAW - {"litigation/users", "raw/courts", "raw/automation_rules"}
+        ),
         ("litigation/task_history", "litigation/daily_metrics"),
         ("litigation/daily_metrics", "litigation/anomalies"),
     }

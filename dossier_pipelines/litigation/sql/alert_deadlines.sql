@@ -10,16 +10,17 @@ WITH moment AS (
     WHERE t.tenant_id = ANY (CAST(:tenants AS text[]))
 ),
 item AS MATERIALIZED (
-    SELECT m.tenant_id, m.as_of, m.today, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee,
+    SELECT m.tenant_id, m.as_of, m.today, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee, i.depth,
         c.case_number, c.title AS case_title, c.owner_id, c.assigned_to, o.name AS court, o.city
     FROM moment AS m
     CROSS JOIN LATERAL (
-        SELECT 'task' AS type, t.id, t.title, t.due_date AS due_at, t.priority, t.assigned_to, t.case_id, CAST(NULL AS uuid) AS court_id
+        SELECT 'task' AS type, t.id, t.title, t.due_date AS due_at, t.priority, t.assigned_to, t.case_id,
+            CAST(NULL AS uuid) AS court_id, t.extra -> 'automation_depth' AS depth
         FROM raw.tasks AS t
         WHERE t.tenant_id = m.tenant_id AND t.status IN ('pending', 'in_progress')
             AND t.due_date > m.as_of AND t.due_date <= m.as_of + interval '24 hours'
         UNION ALL
-        SELECT 'hearing', h.id, NULL, h.hearing_date, 'high', NULL, h.case_id, h.court_id
+        SELECT 'hearing', h.id, NULL, h.hearing_date, 'high', NULL, h.case_id, h.court_id, NULL
         FROM raw.hearings AS h
         WHERE h.tenant_id = m.tenant_id AND h.status = 'scheduled'
             AND h.hearing_date > m.as_of AND h.hearing_date <= m.as_of + interval '24 hours'
@@ -37,7 +38,8 @@ happened AS (
     INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, run_id, dedupe_key)
     SELECT i.tenant_id, 'deadline_approaching', i.type, i.id,
         jsonb_build_object('entity_type', i.type, 'entity_id', i.id, 'priority', i.priority, 'due_date', i.due_at,
-            'hours_until_due', round(CAST(extract(epoch FROM i.due_at - i.as_of) / 3600 AS numeric), 2)),
+            'hours_until_due', round(CAST(extract(epoch FROM i.due_at - i.as_of) / 3600 AS numeric), 2))
+            || jsonb_strip_nulls(jsonb_build_object('automation_depth', i.depth)),
         i.as_of, CAST(:run_id AS text),
         concat('deadline_approaching:', i.type, ':', i.id, ':', to_char(i.due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'))
     FROM item AS i

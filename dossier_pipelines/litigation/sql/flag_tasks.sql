@@ -21,13 +21,14 @@ happened AS (
         concat('task_overdue:', j.task_id, ':', to_char(j.due_date AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')) AS key,
         jsonb_build_object('task_id', j.task_id, 'case_id', j.case_id, 'priority', j.priority, 'due_date', j.due_date,
             'days_overdue', CAST(j.as_of AT TIME ZONE j.timezone AS date) - CAST(j.due_date AT TIME ZONE j.timezone AS date)
-        ) AS payload
+        ) || jsonb_strip_nulls(jsonb_build_object('automation_depth', j.depth)) AS payload
     FROM judged_tasks AS j
     WHERE j.overdue_since IS NOT NULL AND j.was_overdue_since IS DISTINCT FROM j.overdue_since
     UNION ALL
     SELECT j.tenant_id, 'sla_violation', j.task_id, j.as_of, concat('sla_violation:', j.task_id),
         jsonb_build_object('task_id', j.task_id, 'case_id', j.case_id, 'priority', j.priority, 'sla_threshold', j.hours,
             'actual_time', round(CAST(j.age_hours AS numeric), 2))
+            || jsonb_strip_nulls(jsonb_build_object('automation_depth', j.depth))
     FROM judged_tasks AS j
     WHERE j.late AND j.was_sla_missed_at IS NULL
 ),

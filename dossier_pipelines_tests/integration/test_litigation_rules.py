@@ -1,0 +1,247 @@
+"""Rules of the litigation desk: an event of it is answered once, and what a rule does is as if a person had done it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dossier_pipelines.automation_rules.answering import DEFAULT_ANSWERING, answer_events
+from dossier_pipelines.ingestion.configured import ConfiguredSource
+from dossier_pipelines.litigation.entities import ENTITIES
+from dossier_pipelines.litigation.rule_actions import HANDLERS
+from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
+from dossier_pipelines.litigation.source import litigation_source
+from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import read_settings
+from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
+from dossier_pipelines_tests.records import rows, scalar, write_files
+
+
+def rule(desk: Desk, *actions: dict[str, Any], event: str = "task_overdue", condition: str | None = None) -> None:
+    with desk.database.transaction() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO raw.automation_rules (tenant_id, id, name, trigger_event, condition, actions) "
+                "VALUES (:tenant_id, :id, 'A rule', :event, :condition, CAST(:actions AS jsonb))"
+            ),
+            {
+                "tenant_id": desk.tenant_id,
+                "id": uuid.uuid4(),
+                "event": event,
+                "condition": condition,
+                "actions": json.dumps(actions),
+            },
+        )
+
+
+def check(database: Database, now: Any = NOON, **scope: Any) -> dict[str, Any]:
+    return check_tasks(database, TaskScope(**scope), now=now, run_id=str(uuid.uuid4()))
+
+
+def answer(database: Database, now: Any = NOON) -> dict[str, Any]:
+    return answer_events(database, HANDLERS, now=now, run_id=str(uuid.uuid4()))
+
+
+def failures(database: Database) -> list[str]:
+    return [
+        row.error_message
+        for row in rows(
+            database,
+            "SELECT error_message FROM automation_rules.automation_logs WHERE status = 'failed' ORDER BY executed_at",
+        )
+    ]
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    return Desk(database)
+
+
+def test_a_check_says_how_many_rules_its_events_trigger(database: Database, desk: Desk) -> None:
+    rule(
+        desk,
+        {"action": "notify", "role": "owner", "title": "Late", "message": "{task_id}"},
+        condition='$.priority == "high"',
+    )
+    desk.user(role="owner")
+    case = desk.case()
+    desk.task(case, due_date=NOON - DAY, priority="high")
+    desk.task(case, due_date=NOON - DAY)
+    assert check(database, dry_run=True)["rulesTriggered"] == 1
+    assert scalar(database, "SELECT count(*) FROM automation_rules.executions") == 0
+    assert check(database)["rulesTriggered"] == 1
+    assert answer(database)["succeeded"] == 1
+    assert check(database)["rulesTriggered"] == 0
+    assert answer(database)["succeeded"] == 0
+    assert scalar(database, "SELECT count(*) FROM notifications.notifications WHERE kind = 'automation_rule'") == 1
+
+
+def test_a_rule_creates_a_task_once_in_the_case_of_the_event(database: Database, desk: Desk) -> None:
+    clerk = desk.user()
+    rule(
+        desk,
+        {
+            "action": "create_task",
+            "title": "Ask for more time ({task_id})",
+            "priority": "critical",
+            "assigned_to": str(clerk),
+            "due_in_hours": 48,
+        },
+    )
+    case = desk.case()
+    late = desk.task(case, due_date=NOON - DAY)
+    check(database)
+    answer(database)
+    answer(database)
+    [made] = rows(database, "SELECT * FROM raw.tasks WHERE id <> :late", late=late)
+    assert made.title == f"Ask for more time ({late})"
+    assert (made.case_id, made.priority, made.assigned_to, made.status) == (case, "critical", clerk, "pending")
+    assert (made.created_at, made.due_date) == (NOON, NOON + 48 * HOUR)
+    # It is a task as any other: it can be late, and is judged by the next check.
+    found = check(database, NOON + 4 * DAY)
+    assert found["overdueTasks"] == 1
+
+
+def test_a_rule_that_leads_to_itself_comes_to_an_end(database: Database, desk: Desk) -> None:
+    rule(desk, {"action": "create_task", "title": "Again", "priority": "low", "due_in_hours": 1})
+    desk.task(desk.case(), due_date=NOON - DAY)
+    now = NOON
+    for _ in range(10):
+        check(database, now)
+        answer(database, now)
+        now += DAY
+    chain = DEFAULT_ANSWERING.most_depth + 1
+    assert scalar(database, "SELECT count(*) FROM raw.tasks") == 1 + chain
+    assert scalar(database, "SELECT max(CAST(extra ->> 'automation_depth' AS integer)) FROM raw.tasks") == chain
+
+
+def test_a_rule_sets_a_field_of_the_task(database: Database, desk: Desk) -> None:
+    advocate = desk.user()
+    rule(desk, {"action": "set_field", "field": "priority", "value": "critical"})
+    rule(desk, {"action": "set_field", "field": "assigned_to", "value": str(advocate)})
+    late = desk.task(desk.case(), due_date=NOON - DAY)
+    check(database)
+    answer(database)
+    [task] = rows(database, "SELECT * FROM raw.tasks WHERE id = :id", id=late)
+    assert (task.priority, task.assigned_to, task.status) == ("critical", advocate, "pending")
+    assert failures(database) == []
+    rule(desk, {"action": "set_field", "field": "status", "value": "completed"}, event="sla_violation")
+    check(database, NOON + 30 * DAY)
+    answer(database, NOON + 30 * DAY)
+    [task] = rows(database, "SELECT * FROM raw.tasks WHERE id = :id", id=late)
+    assert (task.status, task.completed_at) == ("completed", NOON + 30 * DAY)
+    check(database, NOON + 30 * DAY)
+    assert scalar(database, "SELECT count(*) FROM litigation.task_flags") == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ({"action": "set_field", "field": "title", "value": "x"}, "only priority, status and assigned_to"),
+        ({"action": "set_field", "field": "priority", "value": "utmost"}, "the priority is none of low"),
+        ({"action": "set_field", "field": "status", "value": "lost"}, "the status is none of pending"),
+        ({"action": "set_field", "field": "assigned_to", "value": str(uuid.UUID(int=99))}, "not among the users"),
+        (
+            {
+                "action": "create_task",
+                "title": "x",
+                "priority": "low",
+                "assigned_to": str(uuid.UUID(int=99)),
+                "due_in_hours": 1,
+            },
+            "not among the users",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_logged_with_its_reason_and_stops_no_other_rule(
+    database: Database, desk: Desk, action: dict[str, Any], said: str
+) -> None:
+    rule(desk, action)
+    rule(desk, {"action": "set_field", "field": "priority", "value": "high"})
+    late = desk.task(desk.case(), due_date=NOON - DAY)
+    check(database)
+    found = answer(database)
+    assert (found["succeeded"], found["failed"]) == (1, 1)
+    assert len(failures(database)) == 1
+    assert said in failures(database)[0]
+    assert scalar(database, "SELECT priority FROM raw.tasks WHERE id = :id", id=late) == "high"
+
+
+def test_a_rule_reaches_no_other_tenants_records(database: Database) -> None:
+    one, two = Desk(database, "one"), Desk(database, "two")
+    # The same ids in both.
+    for desk in (one, two):
+        desk.task(desk.case(), due_date=NOON - DAY)
+    rule(one, {"action": "set_field", "field": "priority", "value": "critical"})
+    check(database)
+    answer(database)
+    found = {row.tenant_id: row.priority for row in rows(database, "SELECT tenant_id, priority FROM raw.tasks")}
+    assert found == {"one": "critical", "two": "medium"}
+
+
+NOTIFY = '"[{""action"": ""notify"", ""role"": ""x"", ""title"": ""t"", ""message"": ""m""}]"'
+RULES = f"""tenant_id,id,name,trigger_event,condition,actions,enabled
+one,1,Good,task_overdue,$.priority == "high",{NOTIFY},true
+one,2,Broken,task_overdue,$.priority ==,{NOTIFY},true
+one,3,Unknown,task_overdue,,"[{{""action"": ""dance""}}]",true
+two,4,Good,task_overdue,,{NOTIFY},true
+two,5,Good,task_overdue,,{NOTIFY},true
+one,6,Good,task_overdue,,{NOTIFY},true
+"""
+
+
+def test_a_rule_that_could_not_work_is_refused_when_it_is_saved_naming_the_place(
+    database: Database, tmp_path: Path
+) -> None:
+    folder = write_files(
+        tmp_path, {"tenants.csv": "id,name,timezone\none,One,UTC\ntwo,Two,UTC\n", "automation_rules.csv": RULES}
+    )
+    source = litigation_source(read_settings({"DOSSIER_LITIGATION_SOURCE": str(folder)}))
+    assert source is not None
+    configured: ConfiguredSource = source.configured
+    for name in ("tenants", "automation_rules"):
+        configured.load(database, ENTITIES[name], known=ENTITIES)
+    refused = {
+        row.row_number: row.reason
+        for row in rows(database, "SELECT * FROM ingestion.rejected_rows ORDER BY row_number")
+    }
+    assert set(refused) == {3, 4}
+    assert "is no SQL/JSON path: syntax error at end of jsonpath input" in refused[3]
+    assert "dance" in refused[4]
+    assert scalar(database, "SELECT count(*) FROM raw.automation_rules") == 4
+
+
+def test_a_task_that_a_rule_created_is_not_missed_by_its_source(database: Database, tmp_path: Path) -> None:
+    folder = write_files(
+        tmp_path,
+        {
+            "tenants.csv": "id,name,timezone\none,One,UTC\n",
+            "cases.csv": "tenant_id,id,case_number,created_at\none,c,C,2025-01-01\n",
+            "tasks.csv": "tenant_id,id,case_id,title,status,priority,created_at,due_date\n"
+            "one,t,c,Reply,pending,low,2025-06-10T00:00:00Z,2025-06-10T01:00:00Z\n",
+            "automation_rules.csv": "tenant_id,id,name,trigger_event,condition,actions\n"
+            'one,1,Good,task_overdue,,"[{""action"": ""create_task"", ""title"": ""t"", ""priority"": ""low"", '
+            '""due_in_hours"": 1}]"\n',
+        },
+    )
+
+    def load() -> None:
+        source = litigation_source(
+            read_settings({"DOSSIER_LITIGATION_SOURCE": str(folder), "DOSSIER_FULL_REFRESH": "true"})
+        )
+        assert source is not None
+        for entity in ENTITIES.values():
+            source.configured.load(database, entity, known=ENTITIES)
+
+    load()
+    check(database, NOON)
+    answer(database, NOON + timedelta(minutes=1))
+    assert scalar(database, "SELECT count(*) FROM raw.tasks") == 2
+    load()
+    assert scalar(database, "SELECT count(*) FROM raw.tasks") == 2
