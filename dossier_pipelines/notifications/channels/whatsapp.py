@@ -4,10 +4,12 @@ A template is approved in WhatsApp Manager for a language, `en` and `ar`, under 
 gives to its kind. What the parameters of its body are says `rendering.template_values`. With DOSSIER_APP_URL it has one
 URL button, whose address is that URL and ``/{{1}}``; without, it has none.
 
-The API says by a code what is wrong, and the tables below say what that means to us; read in June 2026 at
-developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes. Known limit: a message is sent
-when the API has taken it. What happens to it afterwards (read, or refused by the phone it was meant for) the API posts
-to a webhook of ours that there is not yet.
+The API says by a code what is wrong, and the tables below say what that means to us. The codes are those of
+developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes, of which the copies that its
+partners publish were read in November 2026 (docs.360dialog.com, developers.kaleyra.io); one that is in no table is
+judged by the status of the answer. Known limit: a message is sent when the API has taken it. What happens to it
+afterwards (read, or not delivered: 131026, 131049 and 131050 often come so late) the API posts to a webhook of ours
+that there is not yet.
 """
 
 from __future__ import annotations
