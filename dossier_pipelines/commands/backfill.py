@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from dossier_pipelines.commands.database import bring_up_to_date
 from dossier_pipelines.commands.execution import execute_job
 from dossier_pipelines.dossiers.health_formula import read_health_config
 from dossier_pipelines.dossiers.snapshots import require_range
+from dossier_pipelines.shared.clock import parse_day
 from dossier_pipelines.shared.deployment import prepare_dagster, running
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.failures import UserError
-
-
-def parse_day(text: str, *, argument: str) -> date:
-    """Return the day that ``text`` names; raise UserError when it names none."""
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError as error:
-        raise UserError(f"{argument} is {text!r}, which is no day. Write it like 2019-12-31.") from error
 
 
 def backfill(settings: Settings, *, first: str, last: str, as_json: bool, verbose: bool) -> None:

@@ -14,6 +14,7 @@ from dossier_pipelines.litigation.entities import ENTITIES, TENANTS
 from dossier_pipelines.litigation.metrics import MetricChunk, take_metrics
 from dossier_pipelines.litigation.service_levels import PACKAGE
 from dossier_pipelines.litigation.source import litigation_source
+from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.shared import owners
 from dossier_pipelines.shared.asset_metadata import column_lineage, table_metadata
 from dossier_pipelines.shared.database import Database
@@ -184,6 +185,7 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                     now=run_moment(context.instance, context.run.run_id),
                     run_id=context.run.run_id,
                     grace=timedelta(minutes=current.overdue_grace_minutes),
+                    policy=delivery_policy(current),
                     lease=lease,
                     report=lambda chunk: told(context, chunk),
                 )

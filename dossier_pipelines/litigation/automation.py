@@ -9,6 +9,7 @@ from dossier_pipelines.litigation.assets import DAILY_METRICS_KEY, LATE_TASKS_KE
 from dossier_pipelines.litigation.ops import (
     check_sla_and_overdue_job,
     check_upcoming_deadlines_job,
+    preview_analytics_snapshot_job,
     restate_metrics_job,
     send_hearing_reminders_job,
 )
@@ -45,6 +46,7 @@ JOBS: list[ScheduledJob] = [
     send_hearing_reminders_job,
     check_upcoming_deadlines_job,
     analytics_snapshot_job,
+    preview_analytics_snapshot_job,
     restate_metrics_job,
 ]
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from dossier_pipelines.ingestion.checks import rejected_share_check
-from dossier_pipelines.litigation.assets import ANOMALIES_KEY, DAILY_METRICS_KEY, KEYS, LATE_TASKS_KEY
+from dossier_pipelines.litigation.assets import DAILY_METRICS_KEY, KEYS, LATE_TASKS_KEY
 from dossier_pipelines.litigation.entities import ENTITIES
 from dossier_pipelines.litigation.service_levels import PACKAGE
 from dossier_pipelines.shared.checks import violations
@@ -49,7 +49,7 @@ def metrics_in_range(database: dg.ResourceParam[Database]) -> dg.AssetCheckResul
 
 
 @dg.asset_check(
-    asset=ANOMALIES_KEY,
+    asset=DAILY_METRICS_KEY,
     name="nothing_unusual",
     description="On the newest day of each tenant no metric is unusual, by the detector that knows weekdays.",
 )

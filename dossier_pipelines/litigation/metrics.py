@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
+from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
 from dossier_pipelines.shared.audit import record_results
 from dossier_pipelines.shared.database import Database, execute, statement
 from dossier_pipelines.shared.failures import UserError
@@ -45,6 +46,16 @@ class MetricChunk:
     """Days of metrics that the robust detector finds unusual."""
     original: int
     """Those that the original's rule does."""
+    told: int = 0
+    """Administrators' messages of what is unusual on the newest day."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """How administrators are told of what is unusual."""
+
+    run_id: str
+    policy: DeliveryPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +77,23 @@ def take_metrics(
     run_id: str,
     tenants: Sequence[str] | None = None,
     grace: timedelta = timedelta(minutes=15),
+    policy: DeliveryPolicy = DEFAULT_POLICY,
+    dry_run: bool = False,
     lease: Lease | None = None,
     report: Callable[[MetricChunk], None] = lambda _: None,
 ) -> MetricResult:
     """Take the metrics of every tenant, or of ``tenants``, for every day from ``first_day`` to ``last_day``.
 
     ``now`` is the clock of tenants that have none of their own; a tenant gets no day before its 23:59.
+    What is unusual on a tenant's newest day is told to its administrators, once, as ``policy`` says. A dry run finds
+    the same and keeps nothing.
+
     Raises UserError for a range that ends before it starts, that no tenant's clock has reached to its end, or that
     begins before the first record; LeaseLostError when ``lease`` is lost.
     """
     _require_range(database, first_day=first_day, last_day=last_day, now=now)
-    database.in_transaction(partial(_announce, last_day=last_day, now=now, tenants=tenants))
+    if not dry_run:
+        database.in_transaction(partial(_announce, last_day=last_day, now=now, tenants=tenants))
     count = database.run(PACKAGE, "count_tenants", {"tenants": _names(tenants)})[0].tenants
     step = max(1, MOST_TENANT_DAYS // max(1, count))
     chunks = []
@@ -92,17 +109,21 @@ def take_metrics(
                 lease=lease,
                 # What comes after a changed day was judged by it.
                 judge_on=last == last_day,
+                tell=Telling(run_id=run_id, policy=policy),
+                dry_run=dry_run,
             )
         )
         chunks.append(chunk)
         report(chunk)
     result = _total(chunks)
-    results = {
+    results: dict[str, int | bool] = {
         "days": result.days,
         "tenants": count,
         "metricsWritten": result.written,
         "anomaliesDetected": result.robust,
         "anomaliesByOriginalRule": result.original,
+        "alertsSent": sum(chunk.told for chunk in chunks),
+        "dryRun": dry_run,
     }
     database.in_transaction(lambda connection: record_results(connection, run_id=run_id, job=JOB, results=results))
     return result
@@ -203,9 +224,33 @@ def _chunk(
     grace: timedelta,
     lease: Lease | None,
     judge_on: bool,
+    tell: Telling | None = None,
+    dry_run: bool = False,
 ) -> MetricChunk:
     if lease is not None:
         lease.require(connection)
+    if dry_run:
+        with connection.begin_nested() as trial:
+            if judge_on:
+                execute(
+                    connection,
+                    PACKAGE,
+                    "announce_metrics",
+                    {"last_day": last_day, "now": now, "tenants": _names(tenants)},
+                )
+            found = _chunk(
+                connection,
+                first_day=first_day,
+                last_day=last_day,
+                now=now,
+                tenants=tenants,
+                grace=grace,
+                lease=None,
+                judge_on=judge_on,
+                tell=tell,
+            )
+            trial.rollback()
+        return found
     connection.execute(
         sa.text("SELECT set_config('work_mem', :memory, true), set_config('search_path', 'pg_temp, litigation', true)"),
         {"memory": WORK_MEM},
@@ -229,6 +274,12 @@ def _chunk(
     ).rowcount
     judged = _judge(connection, first_day=first_day, last_day=last_day, tenants=tenants, judge_on=judge_on)
     connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
+    told = 0
+    if tell is not None:
+        days = {"first_day": first_day, "last_day": last_day, "now": now, "tenants": _names(tenants)}
+        told = execute(connection, PACKAGE, "tell_unusual", {**days, "run_id": tell.run_id}).one().notifications
+        if told:
+            plan_deliveries(connection, tell.policy, run_id=tell.run_id)
     return MetricChunk(
         first_day=first_day,
         last_day=last_day,
@@ -236,6 +287,7 @@ def _chunk(
         written=written,
         robust=judged.robust,
         original=judged.original,
+        told=told,
     )
 
 

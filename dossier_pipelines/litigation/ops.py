@@ -8,11 +8,11 @@ import dagster as dg
 
 from dossier_pipelines.litigation import locks
 from dossier_pipelines.litigation.assets import ANOMALIES_KEY, newest_anomalies, told
-from dossier_pipelines.litigation.metrics import restate_metrics
+from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.notifications.recording import delivery_policy
-from dossier_pipelines.shared.clock import parse_moment, zone
+from dossier_pipelines.shared.clock import parse_day, parse_moment, zone
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.job_lease import JobLock
@@ -166,6 +166,52 @@ def alert_of_deadlines(
 def check_upcoming_deadlines_job() -> None:
     """Alert."""
     alert_of_deadlines()
+
+
+class PreviewConfig(dg.Config):
+    """Which days to look at, written like 2020-04-29."""
+
+    first_day: str
+    last_day: str
+    tenant_id: str | None = None
+
+
+@dg.op(
+    description="Compute the metrics of a range of days and judge them, without keeping anything.",
+    out=dg.Out(dg.Nothing),
+    tags={"kind": "postgres"},
+)
+def preview_metrics(
+    context: dg.OpExecutionContext, config: PreviewConfig, database: dg.ResourceParam[Database]
+) -> None:
+    """Take the days in a transaction that is rolled back."""
+    began = time.monotonic()
+    with readable_failures("Previewing daily metrics"):
+        result = take_metrics(
+            database,
+            first_day=parse_day(config.first_day, argument="first_day"),
+            last_day=parse_day(config.last_day, argument="last_day"),
+            now=run_moment(context.instance, context.run.run_id),
+            run_id=context.run.run_id,
+            tenants=[config.tenant_id] if config.tenant_id else None,
+            grace=timedelta(minutes=read_settings().overdue_grace_minutes),
+            dry_run=True,
+            report=lambda chunk: told(context, chunk),
+        )
+    results = {
+        "days": result.days,
+        "metricsWritten": result.written,
+        "anomaliesDetected": result.robust,
+        "anomaliesByOriginalRule": result.original,
+        "dryRun": True,
+    }
+    _report(context, "analytics-snapshot", results, began=began)
+
+
+@dg.job(description="A dry run of analytics_snapshot_job for a range of days: it counts, and keeps nothing.")
+def preview_analytics_snapshot_job() -> None:
+    """Preview."""
+    preview_metrics()
 
 
 @dg.op(

@@ -5,7 +5,7 @@ Nothing here reads the clock: the moment of a calculation is an argument (archit
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -41,3 +41,11 @@ def parse_moment(text: str, *, timezone: ZoneInfo, argument: str) -> datetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise UserError(f"{argument} is {text!r}; the year must lie between {FIRST_YEAR} and {LAST_YEAR}.")
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone)
+
+
+def parse_day(text: str, *, argument: str) -> date:
+    """Return the day that ``text`` names; raise UserError when it names none."""
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UserError(f"{argument} is {text!r}, which is no day. Write it like 2019-12-31.") from error

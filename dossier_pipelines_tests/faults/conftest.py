@@ -7,10 +7,14 @@ from collections.abc import Iterator
 import pytest
 import stamina
 
-from dossier_pipelines.shared.database import Database
+from dossier_pipelines.migrations.runner import migrate
+from dossier_pipelines.shared.database import Database, create_database
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
+from dossier_pipelines_tests.conftest import execute_on_server
 from dossier_pipelines_tests.faults.desk import Desk
 from dossier_pipelines_tests.faults.history import History
 from dossier_pipelines_tests.faults.peers import Peers
+from dossier_pipelines_tests.processes import server_folder
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +42,23 @@ def desk(database: Database) -> Desk:
 def history(database: Database, peers: Peers) -> History:
     """What happened to messages."""
     return History(database, peers)
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[EmbeddedPostgres]:
+    with server_folder() as folder:
+        server = EmbeddedPostgres(folder / "data")
+        server.start()
+        yield server
+        server.release()
+
+
+@pytest.fixture
+def own_database(own_server: EmbeddedPostgres) -> Iterator[Database]:
+    """A migrated database on that server."""
+    execute_on_server(own_server.url("postgres"), "DROP DATABASE IF EXISTS own WITH (FORCE)")
+    execute_on_server(own_server.url("postgres"), "CREATE DATABASE own")
+    database = create_database(own_server.url("own"))
+    migrate(database)
+    yield database
+    database.engine.dispose()

@@ -5,8 +5,6 @@ Nobody is killed here, so that nothing is sent twice: a worker that lives knows 
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +19,18 @@ from sqlalchemy.engine import Connection, ExceptionContext
 
 from dossier_pipelines.dossiers.overdue import OverdueScope, detect_overdue
 from dossier_pipelines.dossiers.refresh import refresh_health
-from dossier_pipelines.migrations.runner import migrate
 from dossier_pipelines.notifications.recording import DeliveryPolicy
 from dossier_pipelines.shared.audit import read_results
 from dossier_pipelines.shared.database import Database, create_database
-from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres, binary
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 from dossier_pipelines.shared.failures import sqlstate
-from dossier_pipelines_tests.conftest import execute_on_server
 from dossier_pipelines_tests.faults.desk import CLOCK, Before, Desk, expire_claims, pending, state
 from dossier_pipelines_tests.faults.history import History, say
 from dossier_pipelines_tests.faults.peers import Peers
+from dossier_pipelines_tests.faults.server import once_before, restart
 from dossier_pipelines_tests.faults.work import POLICY, deliver, deliver_until, detect
 from dossier_pipelines_tests.histories import DEFAULTS
-from dossier_pipelines_tests.processes import server_folder, wait_until
+from dossier_pipelines_tests.processes import wait_until
 from dossier_pipelines_tests.records import rows, scalar
 
 # Which of several equals fill a day's number is chance.
@@ -60,21 +57,6 @@ def errors_of(database: Database) -> Iterator[list[str | None]]:
     event.remove(database.engine, "handle_error", note)
 
 
-@contextmanager
-def once_before(database: Database, fragment: str, action: Callable[[], object]) -> Iterator[None]:
-    """Call ``action`` once, right before the first statement that contains ``fragment``."""
-    waiting = [action]
-
-    def call(_connection: Connection, _cursor: object, text: str, *_: object) -> None:
-        if fragment in text and waiting:
-            waiting.pop()()
-
-    event.listen(database.engine, "before_cursor_execute", call)
-    yield
-    event.remove(database.engine, "before_cursor_execute", call)
-    assert not waiting, f"no statement contained {fragment!r}"
-
-
 def in_background(work: Callable[[], object]) -> Callable[[], object]:
     """Start ``work`` in a thread and return how to await it."""
     pool = ThreadPoolExecutor(1)
@@ -97,40 +79,6 @@ def clean_state(database: Database, before: Before) -> dict[str, list[str]]:
 
 
 # --- a server of one's own that restarts ------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[EmbeddedPostgres]:
-    with server_folder() as folder:
-        server = EmbeddedPostgres(folder / "data")
-        server.start()
-        yield server
-        server.release()
-
-
-@pytest.fixture
-def own_database(own_server: EmbeddedPostgres) -> Iterator[Database]:
-    """A migrated database on that server."""
-    execute_on_server(own_server.url("postgres"), "DROP DATABASE IF EXISTS own WITH (FORCE)")
-    execute_on_server(own_server.url("postgres"), "CREATE DATABASE own")
-    database = create_database(own_server.url("own"))
-    migrate(database)
-    yield database
-    database.engine.dispose()
-
-
-def restart(server: EmbeddedPostgres) -> None:
-    """Restart without a shutdown: every connection is cut, and the server recovers from its log."""
-    account = {"user": "pgserver"} if os.geteuid() == 0 else {}
-    subprocess.run(
-        [binary("pg_ctl"), "restart", "-w", "-m", "immediate", "-D", server.cluster, "-l", server.log_file],
-        check=True,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        **account,
-    )
 
 
 def test_a_delivery_outlives_restarts_of_the_server_and_repeats_nothing(

@@ -14,9 +14,11 @@ from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.shared.database import Database, create_database
+from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 from dossier_pipelines.shared.job_lease import JobLock
 from dossier_pipelines_tests.faults.desk import await_gone
 from dossier_pipelines_tests.faults.history import say
+from dossier_pipelines_tests.faults.server import once_before, restart
 from dossier_pipelines_tests.faults.steps import Steps, killed_at
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
@@ -112,8 +114,7 @@ def forget(database: Database) -> None:
         )
 
 
-@pytest.fixture
-def desks(database: Database) -> list[Desk]:
+def make_desks(database: Database) -> list[Desk]:
     """Two tenants with something late, something due, something to come, and a past."""
     desks = [Desk(database, name, clock_at=NOON) for name in ("one", "two")]
     for desk in desks:
@@ -127,6 +128,11 @@ def desks(database: Database) -> list[Desk]:
             desk.hearing(case, NOON - (3 + number) * DAY, status="completed", attended=number > 1)
             desk.document(case, NOON - number * 5 * DAY)
     return desks
+
+
+@pytest.fixture
+def desks(database: Database) -> list[Desk]:
+    return make_desks(database)
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -188,3 +194,27 @@ def test_the_metrics_of_days_do_not_depend_on_the_order_in_which_they_are_taken(
     assert [row.replace("None", "") for row in found["unusual"]] == [
         row.replace("None", "") for row in clean["unusual"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [
+        ("check", "CREATE TEMPORARY TABLE judged_tasks"),
+        ("check", "INSERT INTO litigation.task_checks"),
+        ("remind", "INSERT INTO notifications.notifications"),
+        ("alert", "INSERT INTO platform.daily_jobs"),
+        ("take", "INSERT INTO litigation.daily_metrics"),
+        ("take", "INSERT INTO litigation.anomalies"),
+    ],
+)
+def test_a_job_outlives_a_restart_of_the_server(
+    own_server: EmbeddedPostgres, own_database: Database, name: str, moment: str
+) -> None:
+    make_desks(own_database)
+    JOBS[name](own_database)
+    clean = state(own_database)
+    forget(own_database)
+    with once_before(own_database, moment, lambda: restart(own_server)):
+        JOBS[name](own_database)
+    assert state(own_database) == clean
+    say(f"server restarted during {name}", restarts=1, lost=0)

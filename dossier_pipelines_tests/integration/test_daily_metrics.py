@@ -325,3 +325,65 @@ def test_the_document_of_a_day_is_the_originals(database: Database) -> None:
             "anomaly_detected": False,
         },
     }
+
+
+def unusual_desk(database: Database) -> Desk:
+    """A tenant that has one more document every day, and on the last forty."""
+    desk = Desk(database, clock_at=NOON)
+    desk.user(role="admin")
+    desk.user(role="clerk")
+    case = desk.case(created_at=NOON - 200 * DAY)
+    for number in range(2, 200):
+        desk.document(case, NOON - number * DAY)
+    for _ in range(40):
+        desk.document(case, NOON - DAY)
+    return desk
+
+
+def test_what_is_unusual_is_stored_with_what_was_expected_and_the_records_that_changed(database: Database) -> None:
+    unusual_desk(database)
+    result = take(database, TODAY - 190 * DAY, TODAY - DAY)
+    assert result.robust >= 1
+    [row] = rows(
+        database,
+        "SELECT * FROM litigation.anomalies WHERE detector = 'weekday_robust' AND metric = 'document_count' "
+        "AND day = :day",
+        day=TODAY - DAY,
+    )
+    assert row.value == 198 + 40
+    assert row.expected == pytest.approx(199, abs=1)
+    assert row.low <= row.expected <= row.high < row.value
+    assert row.deviation == pytest.approx(row.value - row.expected)
+    assert [(found["record"], found["count"], len(found["ids"])) for found in row.records] == [
+        ("documents_uploaded", 40, 20)
+    ]
+    [snapshot] = rows(database, "SELECT snapshot FROM litigation.daily_snapshots WHERE day = :day", day=TODAY - DAY)
+    assert snapshot.snapshot["metric_value"]["anomaly_detected"] is True
+
+
+def test_administrators_are_told_of_the_newest_day_once_and_of_no_past_one(database: Database) -> None:
+    unusual_desk(database)
+    take(database, TODAY - 190 * DAY, TODAY - 2 * DAY)
+    assert rows(database, "SELECT FROM notifications.notifications") == []
+    take(database, TODAY - DAY)
+    take(database, TODAY - DAY)
+    take(database, TODAY - 20 * DAY, TODAY - DAY)
+    told = rows(
+        database,
+        "SELECT n.*, u.role FROM notifications.notifications AS n JOIN raw.users AS u ON u.tenant_id = n.tenant_id "
+        "AND u.id = n.user_id WHERE n.metadata ->> 'metric' = 'document_count'",
+    )
+    assert [(row.kind, row.role, row.title) for row in told] == [
+        ("metric_unusual", "admin", "Unusual: document count on 2025-06-09")
+    ]
+    assert "238.0000, where" in told[0].message
+    events = rows(database, "SELECT * FROM platform.events WHERE type = 'metric_unusual'")
+    assert "document_count" in {row.payload["metric"] for row in events}
+
+
+def test_a_dry_run_finds_the_same_and_keeps_nothing(database: Database) -> None:
+    unusual_desk(database)
+    dry = take(database, TODAY - 190 * DAY, TODAY - DAY, dry_run=True)
+    for table in ("litigation.daily_metrics", "litigation.anomalies", "litigation.metric_reach", "platform.events"):
+        assert rows(database, f"SELECT FROM {table}") == [], table
+    assert take(database, TODAY - 190 * DAY, TODAY - DAY) == dry

@@ -211,3 +211,15 @@ def test_late_records_are_restated_by_a_run_of_the_sensor(
         "AND day >= '2025-06-04' ORDER BY day",
     )
     assert [row.value for row in found] == [0, 1, 1, 2, 2, 2]
+
+
+def test_a_preview_of_days_shows_and_keeps_nothing(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    days = {"first_day": "2025-05-10", "last_day": "2025-06-09"}
+    result = execute(database, instance, "preview_analytics_snapshot_job", days)
+    results = shown(result)["results"]
+    assert (results["days"], results["metricsWritten"], results["dryRun"]) == (31, 31 * 6, True)
+    assert scalar(database, "SELECT count(*) FROM litigation.daily_metrics") == 0
+    refused = execute(database, instance, "preview_analytics_snapshot_job", {**days, "last_day": "soon"})
+    assert not refused.success
