@@ -10,13 +10,16 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+import dagster as dg
 import sqlalchemy as sa
 
+from benchmarks import original
 from benchmarks.refreshing import explaining, joined
+from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.litigation.entities import ENTITIES
 from dossier_pipelines.litigation.metrics import take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, tell_in_the_morning
-from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, TaskScope, check_tasks
+from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
@@ -81,42 +84,66 @@ def check(database: Database, at: datetime = NOW) -> float:
     return seconds(lambda: check_tasks(database, TaskScope(), now=at, run_id="bench"))
 
 
-def plain_check(database: Database, tenant_id: str) -> float:
-    """Return the seconds of the key logic of the original: read all open tasks of a tenant, decide one by one."""
-    began = time.perf_counter()
-    with database.engine.connect() as connection:
-        tasks = connection.execute(
-            sa.text("SELECT * FROM raw.tasks WHERE tenant_id = :of AND status <> 'completed'"), {"of": tenant_id}
-        ).all()
-        for task in tasks:
-            overdue = task.due_date < NOW - timedelta(minutes=15)
-            missed = task.created_at + timedelta(hours=DEFAULT_HOURS[task.priority]) <= NOW
-            if overdue:
-                connection.execute(
-                    sa.text("UPDATE bench.flags SET overdue = true WHERE task_id = :id"), {"id": task.id}
-                )
-            for kind in ("task_overdue",) * overdue + ("sla_violation",) * missed:
-                connection.execute(
-                    sa.text("INSERT INTO bench.events VALUES (:kind, :id, now())"), {"kind": kind, "id": task.id}
-                )
-                connection.execute(
-                    sa.text("INSERT INTO bench.audit VALUES (:kind, :id, now())"), {"kind": kind, "id": task.id}
-                )
-        connection.commit()
-    return time.perf_counter() - began
+def the_originals_way(database: Database, job: str, tenant_id: str) -> float:
+    """Return the seconds of the key logic of the original, one record after another."""
+    run(database, "DROP SCHEMA IF EXISTS original CASCADE")
+    run(database, original.TABLES)
+
+    def work() -> None:
+        with database.transaction() as connection:
+            original.JOBS[job](connection, tenant_id, NOW)
+
+    return seconds(work)
+
+
+def measure_runs(database: Database) -> dict[str, float]:
+    """Return, of each job at the volume that the original names, the seconds of a run and of the original's way.
+
+    A tenant of 10,000 tasks, of which some 200 are late, with 50 hearings and a log of 2,000 executions.
+    """
+    fill(database, tenants=1, tasks=TASKS)
+    run(
+        database,
+        "INSERT INTO raw.hearings (tenant_id, id, case_id, hearing_date, status) "
+        "SELECT 't1', gen_random_uuid(), CAST(md5(concat('case', k)) AS uuid), "
+        "CAST(:now AS timestamptz) + interval '4 hours', 'scheduled' FROM generate_series(1, 50) AS k",
+        now=NOW,
+    )
+    run(
+        database,
+        "INSERT INTO raw.automation_rules (tenant_id, id, name, trigger_event, actions) "
+        "SELECT 't1', CAST(md5(concat('rule', k)) AS uuid), concat('Rule ', k), 'task_overdue', "
+        '\'[{"action": "webhook"}]\' FROM generate_series(1, 20) AS k',
+    )
+    run(
+        database,
+        "INSERT INTO automation_rules.automation_logs (tenant_id, rule_id, rule_name, trigger_event, event_id, status, "
+        "actions_executed, executed_at) SELECT 't1', CAST(md5(concat('rule', 1 + k % 20)) AS uuid), 'A rule', "
+        "'task_overdue', gen_random_uuid(), CASE WHEN k % 3 = 0 THEN 'failed' ELSE 'success' END, '[]', "
+        "CAST(:now AS timestamptz) - interval '1 hour' FROM generate_series(1, 2000) AS k",
+        now=NOW,
+    )
+    run(database, "UPDATE platform.tenants SET clock_at = :now", now=NOW)
+    defs = build_defs({"database": database})
+    figures: dict[str, float] = {}
+    for job in original.JOBS:
+        figures[f"plain_{job}_s"] = the_originals_way(database, job, "t1")
+        tags = {"dagster/partition": "2025-06-09"} if job == "analytics_snapshot_job" else {}
+        with dg.DagsterInstance.ephemeral() as instance:
+            began = time.perf_counter()
+            result = defs.resolve_job_def(job).execute_in_process(
+                instance=instance, tags=tags, run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+            )
+            figures[f"run_{job}_s"] = time.perf_counter() - began
+            if not result.success:
+                raise RuntimeError(f"{job} failed")
+    return figures
 
 
 def measure_checks(database: Database) -> dict[str, float]:
     """Return the figures of the check of service levels."""
     fill(database, tenants=1, tasks=TASKS)
-    run(
-        database,
-        "CREATE SCHEMA bench; CREATE TABLE bench.events (kind text, task_id uuid, at timestamptz); "
-        "CREATE TABLE bench.audit (LIKE bench.events); "
-        "CREATE TABLE bench.flags AS SELECT id AS task_id, false AS overdue FROM raw.tasks; "
-        "ALTER TABLE bench.flags ADD PRIMARY KEY (task_id)",
-    )
-    figures = {"plain_check_s": plain_check(database, "t1")}
+    figures = {"plain_check_s": the_originals_way(database, "check_sla_and_overdue_job", "t1")}
     # The first check judges all of what is due by now; the next ones what changed.
     figures["first_check_s"] = check(database)
     at = NOW
@@ -134,7 +161,7 @@ def measure_checks(database: Database) -> dict[str, float]:
     figures["check_s"] = sorted(times)[2]
     run(
         database,
-        "DROP SCHEMA bench CASCADE; TRUNCATE raw.tenants, raw.cases, raw.tasks, litigation.task_flags, "
+        "TRUNCATE raw.tenants, raw.cases, raw.tasks, litigation.task_flags, "
         "litigation.task_marks, litigation.task_checks, platform.events, platform.audit_log",
     )
     return figures
@@ -212,11 +239,12 @@ def measure_history(database: Database) -> dict[str, float]:
     return figures
 
 
-def measure_litigating(history: Database, load: Database, many: Database) -> dict[str, float]:
+def measure_litigating(history: Database, load: Database, many: Database, runs: Database) -> dict[str, float]:
     """Return every figure of the desk, each part in a database of its own."""
     figures = measure_history(history)
     figures |= measure_checks(load)
     figures |= measure_mornings(load)
+    figures |= measure_runs(runs)
     figures |= measure_many(many)
     figures["plain_of_check"] = figures["plain_check_s"] / figures["first_check_s"]
     return figures
