@@ -31,10 +31,25 @@ CHECKS = ("drift", "formula_consistency", "freshness", "ranges", "settings_in_fo
 HISTORY = {"commitment_history", "daily_snapshots", "health_trend_by_group"}
 SCHEDULES = (
     *("refresh_health_scores", "detect_overdue_commitments", "recompute_health_scores_nightly"),
-    *("take_daily_snapshots", "check_automation_health"),
+    *("take_daily_snapshots", "check_automation_health", "check_sla_and_overdue", "send_hearing_reminders"),
+    *("check_upcoming_deadlines", "analytics_snapshot"),
 )
-SENSORS = ("changed_records", "due_notifications", "ended_runs", "job_locks", "late_records", "unanswered_events")
+SENSORS = (
+    "changed_records",
+    "due_notifications",
+    "ended_runs",
+    "job_locks",
+    "late_records",
+    "late_litigation_records",
+    "unanswered_events",
+)
 GROUP = "/locations/dossier_pipelines/asset-groups/dossiers/lineage"
+LITIGATION_GROUP = "/locations/dossier_pipelines/asset-groups/litigation/lineage"
+# What `up` materializes of the litigation desk.
+LITIGATION = {
+    *("tenants", "users", "courts", "cases", "tasks", "hearings", "case_documents", "sla_policies", "automation_rules"),
+    *("late_tasks", "daily_metrics"),
+}
 
 
 def open_page(browser: Chrome, address: str, *, width: int = 1600, height: int = 1000) -> None:
@@ -170,8 +185,36 @@ def test_the_scores_by_group_are_tables_that_one_can_read(browser: Chrome, ui: s
     assert_nothing_in_front(browser)
 
 
+def test_the_litigation_desk_shows_its_records_and_what_is_made_of_them(
+    browser: Chrome, ui: str, screenshots: Path | None
+) -> None:
+    open_page(browser, ui + LITIGATION_GROUP, width=2300, height=1300)
+    wait_until(
+        lambda: text(browser).count("Materialized") >= len(LITIGATION) - 1, "the assets say when they were materialized"
+    )
+    shown = LITIGATION | {"task_history", "task_flags", "anomalies"}
+    assert {name for name in shown if not displayed(browser, name)} == set()
+    assert "Failed" not in text(browser)
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "litigation_desk.png")
+
+
+def test_an_analyst_sees_what_is_late_and_what_is_unusual(browser: Chrome, ui: str, screenshots: Path | None) -> None:
+    open_page(browser, f"{ui}/assets/litigation/late_tasks", height=1300)
+    wait_until(lambda: "by_tenant" in text(browser), "the metadata is shown")
+    assert displayed(browser, "Italy")
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "late_tasks.png")
+    open_page(browser, f"{ui}/assets/litigation/anomalies", height=1400)
+    wait_until(lambda: "newest_anomalies" in text(browser), "the metadata is shown")
+    for column in ("day", "tenant", "metric", "value", "expected", "usual"):
+        assert displayed(browser, column), column
+    assert_nothing_in_front(browser)
+    keep(browser, screenshots, "litigation_anomalies.png")
+
+
 def test_what_runs_by_itself_is_shown_and_on(browser: Chrome, ui: str, screenshots: Path | None) -> None:
-    open_page(browser, f"{ui}/automation", height=760)
+    open_page(browser, f"{ui}/automation", height=1240)
     wait_until(lambda: "refresh_health_scores" in text(browser), "the schedules are shown")
     for name in (*SCHEDULES, *SENSORS):
         assert displayed(browser, name), name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
 from dossier_pipelines.shared.failures import SourceError, UserError
-from dossier_pipelines_tests.records import rows, scalar, write_files
+from dossier_pipelines_tests.records import published, rows, scalar, write_files
 
 TENANTS = """id,name,timezone,settings
 riyadh,Riyadh Desk,Asia/Riyadh,"{""colour"": ""green""}"
@@ -31,7 +33,7 @@ york,t1,c1,Reply,completed,low,2025-01-05 10:00,2025-02-05T12:00:00Z,2025-01-06
 
 
 def load(database: Database, folder: Path, **environ: str) -> dict[str, LoadResult | None]:
-    settings = read_settings({"DOSSIER_LITIGATION_SOURCE": str(folder), **environ})
+    settings = read_settings({"DOSSIER_LITIGATION_SOURCE": str(folder)} | environ)
     source = litigation_source(settings)
     assert source is not None
     return {name: source.configured.load(database, entity, known=ENTITIES) for name, entity in ENTITIES.items()}
@@ -146,6 +148,25 @@ def test_the_same_id_twice_counts_once_in_each_tenant(database: Database, folder
     load(database, write_files(folder, {"tasks.csv": twice}))
     assert reasons(database) == [("riyadh", "tasks", 4, "id is the same as in row 2")]
     assert len(loaded(database, "tasks")) == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "sqlite", "postgresql", "rest"])
+def test_every_kind_of_source_gives_the_same(database: Database, server_url: str, tmp_path: Path, kind: str) -> None:
+    tables = {
+        name: list(csv.DictReader(io.StringIO(text)))
+        for name, text in (("tenants", TENANTS), ("cases", CASES), ("tasks", TASKS))
+    }
+    with published(kind, tables, folder=tmp_path, server_url=server_url) as source:
+        found = load(database, Path(source), **({"DOSSIER_LITIGATION_SOURCE": source}))
+    assert {name: result.inserted for name, result in found.items() if result} == {"tenants": 2, "cases": 2, "tasks": 2}
+    riyadh, york = loaded(database, "tasks")
+    assert (riyadh.tenant_id, riyadh.priority, riyadh.due_date) == (
+        "riyadh",
+        "high",
+        datetime(2025, 2, 4, 21, tzinfo=UTC),
+    )
+    assert (york.tenant_id, york.status, york.created_at) == ("york", "completed", datetime(2025, 1, 5, 15, tzinfo=UTC))
+    assert loaded(database, "tenants")[0].settings == {"colour": "green"}
 
 
 def test_the_sample_is_28_tenants_of_real_cases(database: Database) -> None:
