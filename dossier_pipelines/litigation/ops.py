@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from dossier_pipelines.litigation import locks
-from dossier_pipelines.litigation.assets import ANOMALIES_KEY, newest_anomalies, told
+from dossier_pipelines.litigation.assets import ANOMALIES_KEY, LATE_TASKS_KEY, late_by_tenant, newest_anomalies, told
 from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
@@ -71,6 +71,9 @@ def check_tasks_of_tenants(
                 grace=timedelta(minutes=settings.overdue_grace_minutes),
                 lease=lease,
             )
+        late = late_by_tenant(database)
+    if not config.dry_run:
+        context.log_event(dg.AssetMaterialization(asset_key=LATE_TASKS_KEY, metadata=late))
     _report(context, "check-sla-and-overdue", results, began=began)
 
 
