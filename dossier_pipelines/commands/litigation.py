@@ -17,15 +17,15 @@ PACKAGE: Final = "dossier_pipelines.commands"
 FIRST_DAYS: Final = timedelta(days=90)
 
 
-def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_if_empty: bool) -> None:
-    """Load the desk's source if it has one, and compute what the schedules would within a day.
+def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_if_empty: bool) -> bool:
+    """Load the desk's source, and compute what the schedules would within a day; return whether it has one.
 
     Raises UserError with the reasons when a run fails.
     """
     if litigation_source(settings) is None:
-        return
+        return False
     if only_if_empty and deployment.database.run(PACKAGE, "litigation_result")[0].cases:
-        return
+        return True
     execute_job(deployment, "load_litigation_job", tags={}, verbose=verbose)
     execute_job(deployment, "check_sla_and_overdue_job", tags={}, verbose=verbose)
     days = deployment.database.run(PACKAGE, "litigation_days", {"most": FIRST_DAYS})[0]
@@ -39,6 +39,7 @@ def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_
             },
             verbose=verbose,
         )
+    return True
 
 
 def litigation_document(deployment: Deployment) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def run_once(settings: Settings, *, as_of: str | None, as_json: bool, verbose: b
         prepare_dagster(deployment)
         run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=moment, verbose=verbose)
         document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)
-        bring_in(deployment, settings, verbose=verbose, only_if_empty=False)
-        document["litigation"] = litigation_document(deployment)
+        if bring_in(deployment, settings, verbose=verbose, only_if_empty=False):
+            document["litigation"] = litigation_document(deployment)
     document["seconds"] = round(time.monotonic() - began, 2)
     print(json.dumps(document, indent=2) if as_json else summary(document))
 

@@ -15,11 +15,11 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.dossiers import locks
-from dossier_pipelines.dossiers.automation import LONGEST_WAIT_SECONDS, QUIET_SECONDS
 from dossier_pipelines.dossiers.refresh import refresh_health
 from dossier_pipelines.notifications.ops import DELIVER
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.job_lease import JobLock
+from dossier_pipelines.shared.scheduling import LONGEST_WAIT_SECONDS, QUIET_SECONDS
 from dossier_pipelines_tests.histories import DAY, DEFAULTS, HOUR, Records
 
 CLOCK = datetime(2025, 6, 15, 12, tzinfo=UTC)
@@ -188,7 +188,7 @@ def test_scheduled_jobs_can_all_be_turned_off_together(
 ) -> None:
     monkeypatch.setenv("ENABLE_SCHEDULED_JOBS", value)
     found = started(build_defs())
-    assert len(found) == 11
+    assert len(found) == 16
     assert set(found.values()) == {running}
 
 

@@ -211,7 +211,7 @@ def test_where_every_clock_stands_still_no_day_is_taken(
 def test_a_late_record_is_in_the_past_days_without_anybody_asking(
     database: Database, records: Records, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dossier_pipelines.dossiers.automation.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("dossier_pipelines.shared.scheduling.QUIET_SECONDS", 0.0)
     assert evaluate(database, instance, "late_records").skip_message == "No record arrived late."
     take_snapshots(database, DEFAULTS, first_day=date(2025, 5, 1), last_day=date(2025, 6, 14), now=CLOCK)
     dossier = rows(database, "SELECT id FROM raw.dossiers")[0].id
