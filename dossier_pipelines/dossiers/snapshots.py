@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from dossier_pipelines.dossiers.health_formula import HealthConfig
 from dossier_pipelines.dossiers.refresh import PACKAGE, WORK_MEM
-from dossier_pipelines.shared.database import Database, execute, statement
+from dossier_pipelines.shared.database import Database, create_working_table, execute
 from dossier_pipelines.shared.failures import UserError
 from dossier_pipelines.shared.job_lease import Lease
 
@@ -246,10 +246,7 @@ def _chunk(
         "settings_types": sorted(config.by_type),
     }
     for table, columns in WORKING_TABLES.items():
-        text = statement(PACKAGE, table).text
-        used = {name: value for name, value in parameters.items() if f":{name}" in text}
-        connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
-        connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
+        create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)
     dossiers = connection.execute(sa.text("SELECT count(*) FROM snapshot_scope")).scalar_one()
     written = execute(connection, PACKAGE, "remove_snapshots").rowcount
     written += execute(connection, PACKAGE, "write_snapshots").rowcount

@@ -1,6 +1,6 @@
 """What an entity is to ingestion: its raw table, the columns that a source gives, and when a row is bad.
 
-Declarations only. A desk declares its entities (dossiers/entities.py); merge.py turns them into SQL.
+Declarations only. A desk declares its entities (dossiers/entities.py); checking.py and merge.py turn them into SQL.
 """
 
 from __future__ import annotations
@@ -92,6 +92,15 @@ class Entity:
     def names(self) -> tuple[str, ...]:
         """The names of the columns, key first."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def target(self) -> str:
+        """The schema-qualified raw table."""
+        return f"{self.table.schema}.{self.table.name}"
+
+    def tenant_of(self, alias: str) -> str:
+        """Return the SQL of whose the row ``alias`` is: the configured tenant's, or that which the row names."""
+        return f"{alias}.tenant_id" if self.tenant else ":tenant_id"
 
     @property
     def recorded_as(self) -> str:

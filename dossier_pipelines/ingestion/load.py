@@ -1,6 +1,7 @@
 """One load: the rows of an entity from a source into its raw table, in one transaction, bad rows set aside.
 
-The rows stream through this process in bounded memory; what they mean is decided by the statements of merge.py.
+The rows stream through this process in bounded memory; what they mean is decided by the statements of checking.py,
+what becomes of them by those of merge.py.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from dossier_pipelines.ingestion import merge
+from dossier_pipelines.ingestion import checking, merge
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping, SourceMapping
 from dossier_pipelines.ingestion.sources.source import Rows, Source
+from dossier_pipelines.ingestion.staged import Bound
 from dossier_pipelines.ingestion.working_tables import WorkingTables, working_tables
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
@@ -126,7 +128,7 @@ def load_entity(
 
 def _refresh_planner_figures(database: Database, entity: Entity) -> None:
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"VACUUM (ANALYZE) {merge.target(entity)}"))
+        connection.execute(sa.text(f"VACUUM (ANALYZE) {entity.target}"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +239,7 @@ class _Load:
         )
         if self.entity.parent is not None:
             # No dossier may go while the rows that refer to it come.
-            self.connection.execute(sa.text(f"LOCK TABLE {merge.target(self.entity.parent)} IN SHARE MODE"))
+            self.connection.execute(sa.text(f"LOCK TABLE {self.entity.parent.target} IN SHARE MODE"))
 
     def _require_columns(self) -> None:
         header = self.rows.staged.header
@@ -286,7 +288,7 @@ class _Load:
             self._require_json_columns()
 
     def _check_rows(self, *, trusting: bool) -> None:
-        sql, parameters = merge.check_statement(
+        sql, parameters = checking.check_statement(
             self.entity, self.mapping, self.rows.staged, self.tables, trusting=trusting
         )
         self._execute(sql, {**parameters, "malformed": [row.position for row in self.rows.malformed]})
@@ -303,9 +305,11 @@ class _Load:
         return counts, self._execute(merge.updates_statement(self.entity, self.tables)).scalar_one()
 
     def _set_duplicates_aside(self) -> tuple[_Counts, int]:
-        self._execute(merge.duplicates_statement(self.entity, self.tables))
+        self._execute(checking.duplicates_statement(self.entity, self.tables))
         if self.entity.tenant:
-            self._execute(merge.refused_tenants_statement(self.tables), {"ceiling": self.settings.max_rejected_share})
+            self._execute(
+                checking.refused_tenants_statement(self.tables), {"ceiling": self.settings.max_rejected_share}
+            )
         return self._count()
 
     def _require_json_columns(self) -> None:
@@ -325,7 +329,7 @@ class _Load:
                 )
 
     def _given(self, name: str) -> bool:
-        bound = merge.Bound()
+        bound = Bound()
         texts = [self.rows.staged.text(source, bound) for source in self.mapping.source_columns(name)]
         given = " OR ".join(f"({text}) IS NOT NULL" for text in texts if text)
         document = f"SELECT {self.rows.staged.document()} AS document FROM {self.tables.stage}"
@@ -336,7 +340,7 @@ class _Load:
         if read or self.settings.allow_empty:
             return
         whose = "" if self.entity.tenant else " WHERE tenant_id = :tenant_id"
-        loaded = self._execute(f"SELECT count(*) FROM {merge.target(self.entity)}{whose}").scalar_one()
+        loaded = self._execute(f"SELECT count(*) FROM {self.entity.target}{whose}").scalar_one()
         if loaded:
             raise SourceError(
                 f"{self.rows.label} suddenly holds no rows, where {loaded} are loaded. Nothing was removed. "
@@ -382,7 +386,7 @@ class _Load:
         return written - updated, removed
 
     def _reasons(self) -> dict[str, int]:
-        reasons = {row.reason: row.n for row in self._execute(merge.reasons_statement(self.tables))}
+        reasons = {row.reason: row.n for row in self._execute(checking.reasons_statement(self.tables))}
         if self.rows.malformed:
             reasons["malformed row"] = len(self.rows.malformed)
         return reasons

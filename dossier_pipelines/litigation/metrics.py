@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
 from dossier_pipelines.shared.audit import record_results
-from dossier_pipelines.shared.database import Database, execute, statement
+from dossier_pipelines.shared.database import Database, create_working_table, execute
 from dossier_pipelines.shared.failures import UserError
 
 if TYPE_CHECKING:
@@ -264,10 +264,7 @@ def _chunk(
         "grace": grace,
     }
     for table, columns in WORKING_TABLES.items():
-        text = statement(PACKAGE, table).text
-        used = {name: value for name, value in parameters.items() if f":{name}" in text}
-        connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
-        connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
+        create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)
     taken = connection.execute(sa.text("SELECT count(*) FROM metric_scope")).scalar_one()
     written = execute(
         connection, PACKAGE, "write_daily_metrics", {"first_day": first_day, "last_day": last_day}

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from dossier_pipelines.automation_rules.answering import match_events
 from dossier_pipelines.shared.audit import record_results
-from dossier_pipelines.shared.database import Database, execute, statement
+from dossier_pipelines.shared.database import Database, create_working_table, execute, statement
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -85,14 +85,12 @@ def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: s
         "grace": grace,
     }
     for table, columns in WORKING_TABLES.items():
-        text = statement(PACKAGE, table).text
-        used = {name: value for name, value in parameters.items() if f":{name}" in text}
         if table == "taken_marks":
-            connection.exec_driver_sql(text)
+            connection.exec_driver_sql(statement(PACKAGE, table).text)
             execute(connection, PACKAGE, "take_task_marks")
+            connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
         else:
-            connection.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {text}"), used)
-        connection.exec_driver_sql(f"ANALYZE {table} ({columns})")
+            create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)
     found = execute(connection, PACKAGE, "flag_tasks", {"run_id": run_id}).one()
     execute(connection, PACKAGE, "note_task_checks")
     triggered = match_events(connection, now=now, run_id=run_id).matched if found.overdue or found.violations else 0

@@ -134,6 +134,19 @@ def execute(
     return connection.execute(statement(package, name), dict(parameters or {}))
 
 
+def create_working_table(
+    connection: Connection, package: str, name: str, *, analyzed: str, parameters: Mapping[str, Any]
+) -> None:
+    """Keep what the statement file ``name`` of ``package`` selects, as the temporary table ``name``, till the commit.
+
+    ``analyzed`` are the columns that later statements join by: the planner knows nothing of a temporary table that
+    nobody has analyzed. Of ``parameters`` the statement takes those that it names.
+    """
+    selected = statement(package, name).text
+    connection.execute(sa.text(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS {selected}"), dict(parameters))
+    connection.exec_driver_sql(f"ANALYZE {name} ({analyzed})")
+
+
 def create_database(url: str) -> Database:
     """Return a `Database` for ``url``; no connection is made yet.
 

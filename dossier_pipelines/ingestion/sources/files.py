@@ -19,8 +19,8 @@ from typing import BinaryIO, Final, cast
 
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping
-from dossier_pipelines.ingestion.merge import StagedColumns
 from dossier_pipelines.ingestion.sources.source import BLOCK_BYTES, Rows, Source
+from dossier_pipelines.ingestion.staged import StagedColumns
 from dossier_pipelines.shared.failures import SourceError
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")

@@ -19,9 +19,9 @@ import stamina
 
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping
-from dossier_pipelines.ingestion.merge import StagedColumns
 from dossier_pipelines.ingestion.sources.files import quote_lines
 from dossier_pipelines.ingestion.sources.source import Rows, Source
+from dossier_pipelines.ingestion.staged import StagedColumns
 from dossier_pipelines.shared.failures import SourceError
 
 PAGE_ROWS: Final = 1_000

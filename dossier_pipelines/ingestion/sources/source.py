@@ -10,7 +10,7 @@ from typing import Final
 
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping
-from dossier_pipelines.ingestion.merge import StagedColumns
+from dossier_pipelines.ingestion.staged import StagedColumns
 from dossier_pipelines.shared.failures import SourceError
 
 BLOCK_BYTES: Final = 1 << 20

@@ -19,8 +19,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping
-from dossier_pipelines.ingestion.merge import StagedColumns
 from dossier_pipelines.ingestion.sources.source import Rows, Source
+from dossier_pipelines.ingestion.staged import StagedColumns
 from dossier_pipelines.shared.failures import SourceError
 
 if TYPE_CHECKING:
