@@ -1,7 +1,8 @@
 -- The tasks that have to be judged: those that are marked, and those that time has brought since the last check: a due
 -- date that passed, an age that reached the hours of its priority. All open ones and all flagged ones of a tenant whose
 -- service levels changed, or whose clock was put back. A working table of the check.
--- Grain: one row per task. Uses tasks_open_due_idx and tasks_open_created_idx by ranges, tasks_pkey.
+-- Grain: one row per task. Uses tasks_open_due_idx and tasks_open_created_idx by ranges, tasks_pkey. The fence makes sure
+-- of a probe for each priority: the planner expects a hundred priorities and reads all that is open instead.
 SELECT DISTINCT x.tenant_id, x.task_id
 FROM (
     SELECT k.tenant_id, k.task_id FROM taken_marks AS k WHERE k.task_id IS NOT NULL
@@ -23,6 +24,7 @@ FROM (
         WHERE o.tenant_id = m.tenant_id AND o.priority = p.priority AND o.status IN ('pending', 'in_progress')
             AND o.created_at > coalesce(m.checked_until - CAST(p.hours AS float8) * interval '1 hour', '-infinity')
             AND o.created_at <= m.as_of - CAST(p.hours AS float8) * interval '1 hour'
+        OFFSET '0'
     ) AS t
     UNION ALL
     SELECT m.tenant_id, t.id
