@@ -186,6 +186,24 @@ def test_a_second_plan_changes_nothing(database: Database) -> None:
     assert everything(database) == before
 
 
+def test_one_that_is_marked_again_is_neither_planned_again_nor_in_the_way_of_others(database: Database) -> None:
+    [old] = record_day(database, person(database), [1])
+    before = rows(database, "SELECT * FROM notifications.deliveries ORDER BY channel")
+    user = person(database)
+    with database.transaction() as connection:
+        new = record(connection, user)
+        connection.exec_driver_sql(
+            "INSERT INTO notifications.unplanned (tenant_id, notification_id) "
+            "SELECT n.tenant_id, n.id FROM notifications.notifications AS n CROSS JOIN generate_series(1, 2)"
+        )
+    assert plan(database).planned == 1
+    assert rows(
+        database, f"SELECT * FROM notifications.deliveries WHERE notification_id = '{old}' ORDER BY channel"
+    ) == (before)
+    assert individually(database) == {old, new}
+    assert scalar(database, "SELECT count(*) FROM notifications.unplanned") == 0
+
+
 def test_a_plan_says_how_much_it_planned(database: Database) -> None:
     user = person(database)
     with database.transaction() as connection:
