@@ -1,6 +1,6 @@
 -- The tenants and days that metrics are taken of. A working table. Grain: one row per tenant whose clock has come to
 -- :first_day. Uses tenants_pkey.
-SELECT x.tenant_id, x.timezone, x.first_day, x.last_day, platform.day_end(x.last_day, x.timezone) AS last_end, x.hours
+SELECT x.tenant_id, x.timezone, platform.day_end(x.first_day - 1, x.timezone) AS before, x.first_day, x.last_day, x.hours
 FROM (
     SELECT r.tenant_id, t.timezone, CAST(:first_day AS date) AS first_day,
         least(
