@@ -1,4 +1,6 @@
-"""`dossier-pipelines`: up, run, backfill, env, db and notifications. Exit codes: 0 done, 1 the run failed, 2 bad usage.
+"""`dossier-pipelines`: up, run, backfill, env, db, notifications and rules.
+
+Exit codes: 0 done, 1 the run failed, 2 bad usage.
 
 Wiring only: what a command does lives in commands/.
 """
@@ -21,6 +23,8 @@ db = typer.Typer(no_args_is_help=True, help="The project's database: migrate, ba
 app.add_typer(db, name="db")
 notifications = typer.Typer(no_args_is_help=True, help="Notifications: replay those that were given up.")
 app.add_typer(notifications, name="notifications")
+rules = typer.Typer(no_args_is_help=True, help="Automation rules: replay what they gave up.")
+app.add_typer(rules, name="rules")
 
 DataDirectory = Annotated[
     Path | None, typer.Option("--data-dir", help="Where the embedded database lives. Default: .dossier")
@@ -181,6 +185,22 @@ def replay(
     if not (notification_id or kind or channel or everything):
         raise typer.BadParameter("name what to replay with --id, --kind or --channel, or say --all.")
     replay_deliveries(_settings(data_dir), notification_id=notification_id, kind=kind, channel=channel)
+
+
+@rules.command(name="replay")
+def replay_rules(
+    tenant_id: Annotated[str | None, typer.Option("--tenant", help="All of a tenant's rules.")] = None,
+    rule_id: Annotated[str | None, typer.Option("--id", help="One rule.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    data_dir: DataDirectory = None,
+    verbose: Verbose = False,
+) -> None:
+    """Try again what automation rules gave up, when what failed is mended."""
+    from dossier_pipelines.commands.rules import replay_executions
+
+    if not (tenant_id or rule_id or everything):
+        raise typer.BadParameter("name what to replay with --tenant or --id, or say --all.")
+    replay_executions(_settings(data_dir), tenant_id=tenant_id, rule_id=rule_id)
 
 
 def main() -> None:

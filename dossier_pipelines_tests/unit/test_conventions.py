@@ -37,6 +37,7 @@ PURE = [
     "automation_rules.answering",
     "automation_rules.automation_health",
     "automation_rules.entities",
+    "automation_rules.replaying",
     "dossiers.health_formula",
     "dossiers.overdue",
     "dossiers.refresh",
