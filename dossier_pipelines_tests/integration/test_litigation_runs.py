@@ -14,6 +14,7 @@ import pytest
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.litigation import locks
 from dossier_pipelines.operations.run_watch import record_ends
+from dossier_pipelines.shared.audit import record_results
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
@@ -105,6 +106,24 @@ def test_a_run_that_fails_says_why_in_the_form_of_the_original(
     assert "another run" in row.document["errorDetails"]
     assert row.document["errorDetails"].startswith(row.document["error"])
     assert rows(database, "SELECT FROM platform.events") == []
+
+
+def test_a_result_is_shown_when_its_run_has_ended_however_it_did(database: Database) -> None:
+    with database.transaction() as connection:
+        record_results(connection, run_id="a run", job="check_sla_and_overdue_job", results={"overdueTasks": 1})
+    assert rows(database, "SELECT FROM litigation.job_results") == []
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "UPDATE platform.audit_log SET details = jsonb_set(details, '{status}', '\"CANCELED\"')"
+        )
+    [row] = rows(database, "SELECT document FROM litigation.job_results")
+    assert row.document | {"executedAt": None} == {
+        "success": False,
+        "job": "check-sla-and-overdue",
+        "error": "The run ended as CANCELED.",
+        "errorDetails": "The run ended as CANCELED.",
+        "executedAt": None,
+    }
 
 
 def test_a_range_of_days_is_one_run_with_its_metrics_and_what_is_unusual(
