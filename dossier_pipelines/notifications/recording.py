@@ -66,6 +66,7 @@ def plan_deliveries(connection: Connection, policy: DeliveryPolicy, *, run_id: s
     if not execute(connection, PACKAGE, "take_unplanned", {"channels": list(policy.channels)}).rowcount:
         connection.exec_driver_sql("DROP TABLE planning")
         return Planned(planned=0, in_digests=0, deliveries=0)
+    execute(connection, PACKAGE, "leave_decided")
     connection.exec_driver_sql("ANALYZE planning (tenant_id, user_id, day)")
     number = {"daily_number": policy.daily_number}
     execute(connection, PACKAGE, "count_days", number)

@@ -204,6 +204,25 @@ def test_one_that_is_marked_again_is_neither_planned_again_nor_in_the_way_of_oth
     assert scalar(database, "SELECT count(*) FROM notifications.unplanned") == 0
 
 
+def test_one_that_is_marked_again_while_it_is_being_planned_is_planned_once(database: Database) -> None:
+    user = person(database)
+    with database.transaction() as connection:
+        told = record(connection, user)
+    again = (
+        "INSERT INTO notifications.unplanned (tenant_id, notification_id) SELECT tenant_id, id "
+        "FROM notifications.notifications"
+    )
+    with ThreadPoolExecutor() as pool, database.engine.connect() as first, first.begin() as planning:
+        assert plan_deliveries(first, POLICY).planned == 1
+        with database.transaction() as connection:
+            connection.exec_driver_sql(again)
+        second = pool.submit(plan, database)
+        await_waiting(database, second)
+        planning.commit()
+        assert second.result().planned == 0
+    assert individually(database) == {told}
+
+
 def test_a_plan_says_how_much_it_planned(database: Database) -> None:
     user = person(database)
     with database.transaction() as connection:

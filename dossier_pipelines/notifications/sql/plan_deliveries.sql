@@ -41,7 +41,7 @@ digest_added AS (
     ON CONFLICT DO NOTHING
 ),
 delivery AS (
-    -- What is recorded is in the inbox. Nothing planned has deliveries yet (take_unplanned), so that none can conflict:
+    -- What is recorded is in the inbox. Nothing planned has deliveries yet (leave_decided), so that none can conflict:
     -- to ask for each of a bulk is half of the work.
     INSERT INTO notifications.deliveries (
         tenant_id, notification_id, channel, status, next_attempt_at, dedupe_key, sent_at, day, digest_id

@@ -1,6 +1,6 @@
 -- Take the notifications that nobody has decided about yet, those of this transaction among them. Whoever takes the same
 -- ones waits and finds them gone. Grain: one row per notification. Reads the marks, which are few: planning takes them
--- away; then notifications_pkey, users_pkey, tenants_pkey and deliveries_pkey, by probes, which LIMIT makes sure of.
+-- away; then notifications_pkey, users_pkey and tenants_pkey, by probes, which LIMIT makes sure of.
 WITH taken AS (
     DELETE FROM notifications.unplanned RETURNING tenant_id, notification_id
 )
@@ -25,8 +25,3 @@ CROSS JOIN LATERAL (
     OFFSET '0'
 ) AS z
 CROSS JOIN LATERAL (SELECT coalesce(n.channels, CAST(:channels AS text[])) AS channels) AS w
-LEFT JOIN LATERAL (
-    SELECT true AS decided FROM notifications.deliveries AS o
-    WHERE o.tenant_id = m.tenant_id AND o.notification_id = m.notification_id LIMIT 1
-) AS d ON true
-WHERE d.decided IS NULL
