@@ -17,7 +17,13 @@ from dossier_pipelines.dossiers.snapshot_ops import remove_old_snapshots_job, re
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.partitions import day_of
-from dossier_pipelines.shared.scheduling import ScheduledJob, schedule_under_lock, when_quiet
+from dossier_pipelines.shared.scheduling import (
+    ScheduledJob,
+    interval_cron,
+    loading_schedule,
+    schedule_under_lock,
+    when_quiet,
+)
 
 SENSOR_INTERVAL_SECONDS = 10
 
@@ -70,10 +76,6 @@ JOBS: list[ScheduledJob] = [
 ]
 
 
-def _interval_cron(minutes: int) -> str:
-    return f"*/{minutes} * * * *" if minutes < 60 else f"0 */{minutes // 60} * * *"
-
-
 def _snapshot_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule that takes the day that ends; its run waits for a busy one, so that no day is left out."""
 
@@ -106,11 +108,12 @@ def _snapshot_schedule(settings: Settings) -> dg.ScheduleDefinition:
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """Return the desk's schedules at the times that the settings name."""
     return [
+        *_loading_schedules(settings),
         _snapshot_schedule(settings),
         *_retention_schedules(settings),
         schedule_under_lock(
             "refresh_health_scores",
-            cron=_interval_cron(settings.refresh_interval_minutes),
+            cron=interval_cron(settings.refresh_interval_minutes),
             job=refresh_health_scores_job,
             lock=locks.REFRESH,
             description="Refresh every score that a change or the time made stale.",
@@ -133,6 +136,20 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             description="Every night: recompute every score and check the incremental result against it.",
             settings=settings,
         ),
+    ]
+
+
+def _loading_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """Return the schedule that loads the source, if the settings name one."""
+    if settings.source is None:
+        return []
+    return [
+        loading_schedule(
+            "load_records",
+            job=load_and_refresh_job,
+            description="Load the source (DOSSIER_SOURCE), refresh what it changed, check all of it.",
+            settings=settings,
+        )
     ]
 
 

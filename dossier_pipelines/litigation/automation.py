@@ -20,7 +20,7 @@ from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.job_lease import JobLock
 from dossier_pipelines.shared.runs import busy_reason
-from dossier_pipelines.shared.scheduling import ScheduledJob, schedule_under_lock, when_quiet
+from dossier_pipelines.shared.scheduling import ScheduledJob, loading_schedule, schedule_under_lock, when_quiet
 
 EVERY_QUARTER = "*/15 * * * *"
 # Somewhere it is 23:59: time zones differ by quarters of an hour.
@@ -110,9 +110,24 @@ def _metrics_schedule(settings: Settings) -> dg.ScheduleDefinition:
     return analytics_snapshot
 
 
+def _loading_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """Return the schedule that loads the desk's source, if the settings name one."""
+    if settings.litigation_source is None:
+        return []
+    return [
+        loading_schedule(
+            "load_litigation_records",
+            job=load_litigation_job,
+            description="Load the desk's source (DOSSIER_LITIGATION_SOURCE), and check what it gave.",
+            settings=settings,
+        )
+    ]
+
+
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     """Return the desk's schedules."""
     return [
+        *_loading_schedules(settings),
         schedule_under_lock(
             "check_sla_and_overdue",
             cron=EVERY_QUARTER,

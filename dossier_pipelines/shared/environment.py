@@ -84,6 +84,8 @@ class Settings:
     """Accept a source that holds no rows."""
     scheduled_jobs: bool = True
     """Whether schedules and sensors start by themselves."""
+    load_interval_minutes: int = 60
+    """How often a source of yours is loaded; the built-in sample, which never changes, is not."""
     refresh_interval_minutes: int = 15
     overdue_check_hour: int = 2
     overdue_grace_minutes: int = 15
@@ -183,8 +185,7 @@ def _limit(environ: Mapping[str, str], name: str) -> int | None:
     return _number(environ, name, 0, least=0, most=1_000_000) or None
 
 
-def _refresh_interval(environ: Mapping[str, str]) -> int:
-    name, default = "HEALTH_REFRESH_INTERVAL_MINUTES", Settings.refresh_interval_minutes
+def _interval(environ: Mapping[str, str], name: str, default: int) -> int:
     minutes = _number(environ, name, default, least=1, most=720)
     # Cron counts within the hour, and within the day.
     if (60 % minutes if minutes < 60 else minutes % 60 or 24 % (minutes // 60)) != 0:
@@ -303,7 +304,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         max_removed_share=_share(environ, "DOSSIER_MAX_REMOVED_SHARE", Settings.max_removed_share),
         allow_empty=_flag(environ, "DOSSIER_ALLOW_EMPTY"),
         scheduled_jobs=_flag(environ, "ENABLE_SCHEDULED_JOBS", default=True),
-        refresh_interval_minutes=_refresh_interval(environ),
+        load_interval_minutes=_interval(environ, "DOSSIER_LOAD_INTERVAL_MINUTES", Settings.load_interval_minutes),
+        refresh_interval_minutes=_interval(
+            environ, "HEALTH_REFRESH_INTERVAL_MINUTES", Settings.refresh_interval_minutes
+        ),
         overdue_check_hour=_number(environ, "OVERDUE_CHECK_HOUR", Settings.overdue_check_hour, least=0, most=23),
         overdue_grace_minutes=_number(
             environ, "DOSSIER_OVERDUE_GRACE_MINUTES", Settings.overdue_grace_minutes, least=0, most=1440

@@ -48,6 +48,12 @@ def busy_reason(instance: DagsterInstance, lock: JobLock) -> str | None:
     return f"{lock.name} is locked: run {active[0].run_id} is {active[0].status.value.lower()}."
 
 
+def running_reason(instance: DagsterInstance, job: str) -> str | None:
+    """Return why another run of ``job`` must not start now, in words; None when it may."""
+    active = instance.get_runs(dg.RunsFilter(job_name=job, statuses=list(ACTIVE)), limit=1)
+    return f"Run {active[0].run_id} of {job} is {active[0].status.value.lower()}." if active else None
+
+
 def failure_reason(instance: DagsterInstance, lock: JobLock, *, within: timedelta, now: datetime) -> str | None:
     """Return why a run under ``lock`` is not worth another try yet: the latest one failed ``within`` that time."""
     latest = instance.get_run_records(dg.RunsFilter(tags={"lock": lock.name}), limit=1)

@@ -12,7 +12,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.job_lease import JobLock
-from dossier_pipelines.shared.runs import busy_reason, failure_reason
+from dossier_pipelines.shared.runs import busy_reason, failure_reason, running_reason
 
 # Changes are collected until it has been quiet for a moment, but none waits longer than the second figure: a thousand
 # changes to one dossier cost one calculation, and each is in the score within the two minutes that are promised.
@@ -40,6 +40,37 @@ def schedule_under_lock(
     return dg.ScheduleDefinition(
         name=name,
         cron_schedule=cron,
+        execution_timezone=settings.timezone,
+        job=job,
+        description=description,
+        execution_fn=decide,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.scheduled_jobs
+        else dg.DefaultScheduleStatus.STOPPED,
+    )
+
+
+def interval_cron(minutes: int, *, offset: int = 0) -> str:
+    """Return the cron schedule of every so many minutes, a divisor of the hour or whole hours, ``offset`` past it."""
+    if minutes >= 60:
+        return f"{offset} */{minutes // 60} * * *"
+    return f"{offset % minutes}-59/{minutes} * * * *" if offset % minutes else f"*/{minutes} * * * *"
+
+
+def loading_schedule(name: str, *, job: ScheduledJob, description: str, settings: Settings) -> dg.ScheduleDefinition:
+    """Return the schedule that loads a source of the user's, unless its load is still under way.
+
+    A load queues behind a refresh instead of giving up: their ticks would else meet, and one of them go without.
+    """
+
+    def decide(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        reason = running_reason(context.instance, job.name)
+        return dg.SkipReason(reason) if reason else dg.RunRequest()
+
+    return dg.ScheduleDefinition(
+        name=name,
+        # Five minutes past what runs every quarter of an hour.
+        cron_schedule=interval_cron(settings.load_interval_minutes, offset=5),
         execution_timezone=settings.timezone,
         job=job,
         description=description,

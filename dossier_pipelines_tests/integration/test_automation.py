@@ -118,6 +118,38 @@ def test_a_run_that_ended_stops_no_schedule(instance: dg.DagsterInstance, name: 
     assert tick(instance, name) == (1, None)
 
 
+LOADS = {
+    "load_records": ("DOSSIER_SOURCE", "load_and_refresh_job"),
+    "load_litigation_records": ("DOSSIER_LITIGATION_SOURCE", "load_litigation_job"),
+}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_source_of_ones_own_is_loaded_every_hour_unless_its_load_is_under_way(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    setting, job_name = LOADS[name]
+    assert not default_repository().has_schedule_def(name)
+    monkeypatch.setenv(setting, "exports")
+    repository = build_defs().get_repository_def()
+    assert repository.get_schedule_def(name).cron_schedule == "5 */1 * * *"
+    # It queues behind a refresh.
+    a_run_under(instance, locks.REFRESH, "STARTED")
+    assert tick(instance, name, repository) == (1, None)
+    run_id = a_run(instance, job_name, "QUEUED")
+    assert tick(instance, name, repository) == (0, f"Run {run_id} of {job_name} is queued.")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "cron"),
+    [("20", "5-59/20 * * * *"), ("5", "*/5 * * * *"), ("2", "1-59/2 * * * *"), ("180", "5 */3 * * *")],
+)
+def test_how_often_a_source_is_loaded_is_a_setting(monkeypatch: pytest.MonkeyPatch, minutes: str, cron: str) -> None:
+    monkeypatch.setenv("DOSSIER_SOURCE", "exports")
+    monkeypatch.setenv("DOSSIER_LOAD_INTERVAL_MINUTES", minutes)
+    assert build_defs().get_repository_def().get_schedule_def("load_records").cron_schedule == cron
+
+
 @pytest.mark.parametrize("other", ["load_and_refresh_job", "refresh_health_scores_job", "recompute_health_scores_job"])
 def test_every_job_that_writes_scores_is_waited_for(instance: dg.DagsterInstance, other: str) -> None:
     run_id = a_run(instance, other, "STARTED")

@@ -44,6 +44,7 @@ def test_every_setting_is_read_by_its_name() -> None:
             "DOSSIER_MAX_REMOVED_SHARE": "1",
             "DOSSIER_ALLOW_EMPTY": "on",
             "ENABLE_SCHEDULED_JOBS": "false",
+            "DOSSIER_LOAD_INTERVAL_MINUTES": "120",
             "HEALTH_REFRESH_INTERVAL_MINUTES": "30",
             "OVERDUE_CHECK_HOUR": "5",
             "DOSSIER_DAILY_NOTIFICATIONS": "3",
@@ -89,6 +90,7 @@ def test_every_setting_is_read_by_its_name() -> None:
         max_removed_share=1.0,
         allow_empty=True,
         scheduled_jobs=False,
+        load_interval_minutes=120,
         refresh_interval_minutes=30,
         overdue_check_hour=5,
         daily_notifications=3,
@@ -184,10 +186,11 @@ def test_an_impossible_value_is_refused_by_name_with_what_is_possible(name: str,
     assert advice in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["HEALTH_REFRESH_INTERVAL_MINUTES", "DOSSIER_LOAD_INTERVAL_MINUTES"])
 @pytest.mark.parametrize("minutes", ["7", "25", "45", "59", "61", "90", "300", "420", "540", "660"])
-def test_a_refresh_interval_that_cron_cannot_count_is_refused(minutes: str) -> None:
-    with pytest.raises(SettingError, match=rf"^HEALTH_REFRESH_INTERVAL_MINUTES is {minutes}; write a divisor of 60"):
-        read_settings({"HEALTH_REFRESH_INTERVAL_MINUTES": minutes})
+def test_an_interval_that_cron_cannot_count_is_refused(minutes: str, name: str) -> None:
+    with pytest.raises(SettingError, match=rf"^{name} is {minutes}; write a divisor of 60"):
+        read_settings({name: minutes})
 
 
 @pytest.mark.parametrize("minutes", [1, 2, 5, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720])
