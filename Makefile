@@ -26,7 +26,7 @@ lint: $(READY) ## ruff (lint and format), mypy (strict), dg check defs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@# In a home of its own: definitions load without a database and without any setting.
-	DAGSTER_HOME=$$(mktemp -d) $(BIN)/dg check defs
+	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DAGSTER_HOME="$$home" $(BIN)/dg check defs
 
 fast-test: $(READY) ## The tests that need no database
 	$(BIN)/python -m pytest dossier_pipelines_tests/unit
@@ -35,6 +35,7 @@ bench: $(READY) ## Measure loading and refreshing against the plain ways, in one
 	$(BIN)/python -m benchmarks
 
 lock: ## Pin the dependencies anew (needs uv)
+	@command -v uv >/dev/null || { echo "uv is needed to pin dependencies: https://docs.astral.sh/uv"; exit 1; }
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-header --no-annotate --quiet --output-file requirements.lock
 

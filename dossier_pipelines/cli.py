@@ -35,8 +35,22 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show logs, and the tra
 def _settings(data_directory: Path | None) -> Settings:
     # Runs read the environment themselves, so that an option becomes a variable.
     if data_directory is not None:
+        _forget_exports_of_other_than(data_directory)
         os.environ["DOSSIER_DATA_DIR"] = str(data_directory)
     return read_settings()
+
+
+def _forget_exports_of_other_than(data_directory: Path) -> None:
+    """What `env` exported of another embedded server does not hold for the directory that an option names."""
+    from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
+
+    exported = read_settings()
+    if (
+        exported.database_url == EmbeddedPostgres(exported.data_directory).url()
+        and exported.data_directory.resolve() != data_directory.resolve()
+    ):
+        for name in ("DOSSIER_DATABASE_URL", "DAGSTER_PG_URL", "DAGSTER_HOME"):
+            os.environ.pop(name, None)
 
 
 @app.command()
@@ -174,7 +188,7 @@ def stop(data_dir: DataDirectory = None, verbose: Verbose = False) -> None:
 def replay(
     notification_id: Annotated[str | None, typer.Option("--id", help="One notification.")] = None,
     kind: Annotated[str | None, typer.Option(help="All of a kind, such as commitment_overdue.")] = None,
-    channel: Annotated[str | None, typer.Option(help="All of a channel: email or webhook.")] = None,
+    channel: Annotated[str | None, typer.Option(help="All of a channel: email, whatsapp or webhook.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
     data_dir: DataDirectory = None,
     verbose: Verbose = False,
@@ -184,6 +198,8 @@ def replay(
 
     if not (notification_id or kind or channel or everything):
         raise typer.BadParameter("name what to replay with --id, --kind or --channel, or say --all.")
+    if channel not in {None, "email", "whatsapp", "webhook"}:
+        raise typer.BadParameter(f"--channel is {channel!r}; name email, whatsapp or webhook.")
     replay_deliveries(_settings(data_dir), notification_id=notification_id, kind=kind, channel=channel)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
 
 from dossier_pipelines.commands.database import bring_up_to_date
 from dossier_pipelines.shared.deployment import prepare_dagster, running
@@ -16,8 +18,10 @@ def print_exports(settings: Settings) -> None:
         bring_up_to_date(deployment)
         prepare_dagster(deployment)
         exports = deployment.environment()
-        programs = str(binary("psql").parent)
-    print('# eval "$(dossier-pipelines env)"; `dossier-pipelines db stop` stops the database again.')
+        programs = [str(Path(sys.executable).parent), str(binary("psql").parent)]
+    # On stderr, so that whoever evaluates the rest sees it.
+    print("The database runs on, until `dossier-pipelines db stop`.", file=sys.stderr)
+    print('# eval "$(dossier-pipelines env)"')
     for name, value in exports.items():
         print(f"export {name}={shlex.quote(value)}")
-    print(f'export PATH="$PATH":{shlex.quote(programs)}')
+    print(f'export PATH="$PATH":{shlex.quote(":".join(programs))}')

@@ -35,6 +35,8 @@ def execute_job(
     defs = build_defs(resources={"database": DatabaseResource()})
     if not verbose:
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        # What is tried again, and succeeds, is nobody's trouble; what does not is told by the failure.
+        logging.getLogger("stamina").setLevel(logging.ERROR)
     loggers = {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}}
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def(job).execute_in_process(
@@ -66,7 +68,10 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
             reasons.append(data.user_failure_data.description)
         elif data.error is not None and not (reasons and "Check" in (data.error.cls_name or "")):
             reasons.append(f"{event.step_key}: {_root_cause(data.error)}")
-    return "; ".join(dict.fromkeys(reasons)) or f"run {result.run_id} failed; its log is in the Dagster UI."
+    told = [" ".join(reason.split()) for reason in dict.fromkeys(reasons)]
+    # The cause is often quoted by whoever says what to do about it.
+    said = [reason for reason in told if not any(reason in other and reason != other for other in told)]
+    return "; ".join(dict.fromkeys(said)) or f"run {result.run_id} failed; its log is in the Dagster UI."
 
 
 def _root_cause(error: SerializableErrorInfo) -> str:

@@ -17,16 +17,18 @@ PACKAGE: Final = "dossier_pipelines.commands"
 FIRST_DAYS: Final = timedelta(days=90)
 
 
-def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_if_empty: bool) -> bool:
-    """Load the desk's source, and compute what the schedules would within a day; return whether it has one.
+def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_if_empty: bool) -> str | None:
+    """Load the desk's source, and compute what the schedules would within a day; return the id of the run that loaded.
+
+    None when nothing was loaded: there is no source, or records are there already and that is enough.
 
     Raises UserError with the reasons when a run fails.
     """
     if litigation_source(settings) is None:
-        return False
-    if only_if_empty and deployment.database.run(PACKAGE, "litigation_result")[0].cases:
-        return True
-    execute_job(deployment, "load_litigation_job", tags={}, verbose=verbose)
+        return None
+    if only_if_empty and deployment.database.run(PACKAGE, "litigation_result", {"run_id": None})[0].cases:
+        return None
+    load = execute_job(deployment, "load_litigation_job", tags={}, verbose=verbose)
     execute_job(deployment, "check_sla_and_overdue_job", tags={}, verbose=verbose)
     days = deployment.database.run(PACKAGE, "litigation_days", {"most": FIRST_DAYS})[0]
     if days.first_day is not None:
@@ -39,12 +41,12 @@ def bring_in(deployment: Deployment, settings: Settings, *, verbose: bool, only_
             },
             verbose=verbose,
         )
-    return True
+    return load.run_id
 
 
-def litigation_document(deployment: Deployment) -> dict[str, Any]:
-    """Return the desk's totals of all tenants, for `run --json`."""
-    row = deployment.database.run(PACKAGE, "litigation_result")[0]
+def litigation_document(deployment: Deployment, *, run_id: str) -> dict[str, Any]:
+    """Return the desk's totals of all tenants, and what the run that loaded set aside, for `run --json`."""
+    row = deployment.database.run(PACKAGE, "litigation_result", {"run_id": run_id})[0]
     return {
         "tenants": row.tenants,
         "cases": row.cases,
@@ -54,4 +56,5 @@ def litigation_document(deployment: Deployment) -> dict[str, Any]:
         "overdue_tasks": row.overdue_tasks,
         "sla_violations": row.sla_violations,
         "anomalies": row.anomalies,
+        "rejected_rows": row.rejected_rows,
     }

@@ -35,9 +35,12 @@ def run_once(settings: Settings, *, as_of: str | None, as_json: bool, verbose: b
         bring_up_to_date(deployment)
         prepare_dagster(deployment)
         run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=moment, verbose=verbose)
-        document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)
-        if bring_in(deployment, settings, verbose=verbose, only_if_empty=False):
-            document["litigation"] = litigation_document(deployment)
+        document = result_document(
+            deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id, as_of=moment
+        )
+        load = bring_in(deployment, settings, verbose=verbose, only_if_empty=False)
+        if load is not None:
+            document["litigation"] = litigation_document(deployment, run_id=load)
     document["seconds"] = round(time.monotonic() - began, 2)
     print(json.dumps(document, indent=2) if as_json else summary(document))
 
@@ -50,9 +53,11 @@ def execute(deployment: Deployment, *, tenant_id: str, as_of: str | None, verbos
     ).run_id
 
 
-def result_document(database: Database, *, tenant_id: str, run_id: str) -> dict[str, Any]:
+def result_document(database: Database, *, tenant_id: str, run_id: str, as_of: str | None = None) -> dict[str, Any]:
     """Return what `run --json` prints: the tenant's totals as of the moment of this run."""
-    row = database.run("dossier_pipelines.commands", "run_result", {"tenant_id": tenant_id, "run_id": run_id})[0]
+    row = database.run(
+        "dossier_pipelines.commands", "run_result", {"tenant_id": tenant_id, "run_id": run_id, "as_of": as_of}
+    )[0]
     return {
         "run_id": run_id,
         "tenant": tenant_id,
@@ -75,20 +80,25 @@ def result_document(database: Database, *, tenant_id: str, run_id: str) -> dict[
 def summary(document: dict[str, Any]) -> str:
     """Return the result for a person."""
     bands = ", ".join(f"{count} {band}" for band, count in document["bands"].items())
-    rejected = document["rejected_rows"]
+    scored = f"{document['scored']:,} scored, {document['average_score']} on average ({bands})"
     lines = [
         f"Tenant {document['tenant']}, as of {document['as_of']}, in {document['seconds']} s:",
         f"  {document['dossiers']:,} dossiers, {document['engagements']:,} engagements, "
         f"{document['commitments']:,} commitments, {document['documents']:,} documents, {document['users']:,} users",
-        f"  {document['scored']:,} scored, {document['average_score']} on average ({bands}); "
-        f"{document['insufficient_data']:,} without enough data",
-        f"  {document['overdue_commitments']:,} commitments overdue",
-        f"  {rejected:,} rows set aside" + (": see ingestion.rejected_rows for the reasons" if rejected else ""),
+        f"  {scored if document['scored'] else 'none scored'}; {document['insufficient_data']:,} without enough data",
+        f"  {document['overdue_commitments']:,} commitments past due",
+        f"  {set_aside(document['rejected_rows'])}",
     ]
     desk = document.get("litigation")
     if desk and desk["cases"]:
         lines.append(
             f"Litigation, {desk['tenants']} tenants: {desk['cases']:,} cases, {desk['tasks']:,} tasks, "
-            f"{desk['overdue_tasks']:,} of them overdue, {desk['hearings']:,} hearings"
+            f"{desk['overdue_tasks']:,} of them overdue, {desk['hearings']:,} hearings; "
+            f"{set_aside(desk['rejected_rows'])}"
         )
     return "\n".join(lines)
+
+
+def set_aside(rejected: int) -> str:
+    """Return how many rows were not taken, and where their reasons are."""
+    return f"{rejected:,} rows set aside" + (": see ingestion.rejected_rows for the reasons" if rejected else "")

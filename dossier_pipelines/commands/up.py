@@ -45,6 +45,12 @@ def serve(settings: Settings, *, port: int) -> None:
             run_id = execute(deployment, tenant_id=source.settings.tenant_id, as_of=None, verbose=False)
             document = result_document(deployment.database, tenant_id=source.settings.tenant_id, run_id=run_id)
             print(summary({**document, "seconds": "-"}).replace(", in - s", ""), file=sys.stderr, flush=True)
+        elif settings.source is not None:
+            print(
+                f"Tenant {source.settings.tenant_id} holds records already; load_records loads the source again every "
+                f"{settings.load_interval_minutes} minutes.",
+                file=sys.stderr,
+            )
         bring_in(deployment, settings, verbose=False, only_if_empty=True)
         deployment.database.engine.dispose()
         print(f"Starting Dagster; the UI will be on http://{HOST}:{port}. Ctrl-C stops everything.", file=sys.stderr)

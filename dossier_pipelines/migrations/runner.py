@@ -135,7 +135,11 @@ def restore(database: Database, file: Path) -> None:
         raise UserError(f"There is no backup {file}.")
     content = subprocess.run(_command("pg_restore", "--list", str(file)), capture_output=True, text=True, check=False)
     if content.returncode != 0:
-        raise _failure(doing, "pg_restore", content.stderr)
+        reason = content.stderr.strip().removeprefix("pg_restore: ").removeprefix("error: ")
+        raise UserError(
+            f"{file} is no backup that pg_restore can read ({reason}). Name one that `dossier-pipelines db backup` "
+            "made; nothing was changed."
+        )
     if f" TABLE {VERSION_TABLE_SCHEMA} alembic_version " not in content.stdout:
         raise UserError(f"{file} is no backup of this project; nothing was changed.")
     _require_no_views_of_others(database)

@@ -69,7 +69,9 @@ def dagster_url(url: str) -> str:
 @contextmanager
 def running(settings: Settings, *, keep_running: bool = False) -> Iterator[Deployment]:
     """Yield the deployment of ``settings``, its server started if it is the embedded one."""
-    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_directory)
+    own = EmbeddedPostgres(settings.data_directory)
+    # `env` exports the embedded server's URL, too, and somebody may have stopped it since.
+    embedded = own if settings.database_url in {None, own.url()} else None
     try:
         if embedded is not None:
             embedded.start()
@@ -90,9 +92,15 @@ def prepare_dagster(deployment: Deployment) -> None:
     """Make Dagster's database and home, and point this process and its children at them."""
     create_missing_database(database_url(dagster_url(deployment.url), driver="postgresql+psycopg"))
     home = deployment.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
-    if "DAGSTER_HOME" not in os.environ:
+    if home == deployment.data_directory.resolve() / "dagster":
+        home.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+    elif not (home / "dagster.yaml").is_file():
+        # Dagster would go on with defaults: no limits, no locks between runs, a database of its own.
+        raise UserError(
+            f"DAGSTER_HOME is {os.environ['DAGSTER_HOME']}, where there is no dagster.yaml. Copy this project's into "
+            "it, or unset DAGSTER_HOME."
+        )
     os.environ.update(deployment.environment())
 
 

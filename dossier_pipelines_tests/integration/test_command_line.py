@@ -17,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from dossier_pipelines.migrations.runner import newest_version
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 from dossier_pipelines_tests.processes import (
     CHECKOUT,
@@ -320,7 +321,7 @@ def test_bad_usage_has_an_exit_code_of_its_own(arguments: tuple[str, ...]) -> No
 def test_help_names_every_command() -> None:
     done = call("--help")
     assert done.returncode == 0
-    for command in ("up", "run", "env", "db"):
+    for command in ("up", "run", "backfill", "env", "db", "notifications", "rules"):
         assert command in done.stdout
     done = call("db", "--help")
     for command in ("migrate", "backup", "restore", "reset", "stop"):
@@ -364,9 +365,33 @@ def test_the_server_of_env_stays_for_other_commands_and_ends_with_db_stop(lonely
     assert server_runs(lonely)
     # In the same shell, where DOSSIER_DATABASE_URL names it.
     done = in_shell(f"{PROGRAM} db stop", lonely)
-    assert (done.returncode, done.stderr) == (0, "The database is stopped.\n")
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "The database runs on, until `dossier-pipelines db stop`.",
+        "The database is stopped.",
+    ]
     assert not server_runs(lonely)
     assert call("db", "stop", "--data-dir", str(lonely)).stderr == "The database does not run.\n"
+
+
+def test_in_a_shell_after_env_a_stopped_database_is_started_again_and_an_option_names_another(
+    lonely: Path, tmp_path: Path
+) -> None:
+    done = in_shell(
+        f"{PROGRAM} db stop && {PROGRAM} db migrate && {PROGRAM} db migrate --data-dir {tmp_path / 'b'}", lonely
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[1:] == [
+        "The database is stopped.",
+        f"The database is at the newest version, {newest_version()}.",
+        f"Migrated from nothing to {newest_version()}.",
+    ]
+    assert not server_runs(lonely)
+
+
+def test_a_home_of_dagster_without_our_configuration_is_refused(lonely: Path, tmp_path: Path) -> None:
+    said = refused("run", "--data-dir", str(lonely), settings={"DAGSTER_HOME": str(tmp_path)})
+    assert f"DAGSTER_HOME is {tmp_path}, where there is no dagster.yaml. Copy this project's into it" in said
 
 
 def test_db_stop_does_not_stop_a_server_of_yours(new_database_url: str) -> None:

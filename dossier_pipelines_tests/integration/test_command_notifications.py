@@ -110,6 +110,12 @@ def test_without_a_choice_it_is_bad_usage_and_nothing_is_queued(
     assert queued(database) == set()
 
 
+def test_a_channel_that_there_is_not_is_bad_usage(new_database_url: str) -> None:
+    done = replay(new_database_url, "--channel", "pigeon")
+    assert done.returncode == 2
+    assert "name email, whatsapp or webhook" in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_an_id_that_is_none_is_said_in_one_line(new_database_url: str) -> None:
     done = replay(new_database_url, "--id", "the last one")
     assert (done.returncode, done.stdout) == (1, "")

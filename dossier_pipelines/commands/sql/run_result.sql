@@ -1,7 +1,12 @@
 -- The totals of one tenant after a run. Grain: one row. Counts by the leading column of each primary key.
 SELECT
     (SELECT t.timezone FROM platform.tenants AS t WHERE t.tenant_id = :tenant_id) AS timezone,
-    (SELECT max(s.as_of) FROM dossiers.health_scores AS s WHERE s.tenant_id = :tenant_id) AS as_of,
+    -- As the refresh has it: what was asked for, else the clock of a tenant that has one, else when the run began.
+    coalesce(
+        CAST(:as_of AS timestamptz),
+        (SELECT t.clock_at FROM platform.tenants AS t WHERE t.tenant_id = :tenant_id),
+        (SELECT min(l.started_at) FROM ingestion.loads AS l WHERE l.tenant_id = :tenant_id AND l.run_id = :run_id)
+    ) AS as_of,
     (SELECT count(*) FROM raw.dossiers AS r WHERE r.tenant_id = :tenant_id) AS dossiers,
     (SELECT count(*) FROM raw.engagements AS r WHERE r.tenant_id = :tenant_id) AS engagements,
     (SELECT count(*) FROM raw.commitments AS r WHERE r.tenant_id = :tenant_id) AS commitments,
