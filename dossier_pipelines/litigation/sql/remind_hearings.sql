@@ -2,7 +2,8 @@
 -- record an event: once per hearing, person and local day of the hearing, so that a moved hearing is told again. The day
 -- begins at :hour, for a run that comes later too: what was entered meanwhile and has begun is told as well.
 -- Grain: one row of counts. Uses tenants_pkey; hearings_scheduled_idx by a range per tenant; cases_pkey, courts_pkey,
--- users_pkey; the unique keys of events and notifications keep a second run silent.
+-- users_pkey; the unique keys of events and notifications keep a second run silent. The fence makes sure of the range: the
+-- planner reads all hearings of each tenant instead.
 WITH moment AS (
     SELECT t.tenant_id, t.timezone, t.as_of, d.day,
         least(t.as_of, (d.day + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone) AS begins
@@ -21,6 +22,7 @@ hearing AS MATERIALIZED (
         SELECT x.id, x.hearing_date, x.case_id, x.court_id FROM raw.hearings AS x
         WHERE x.tenant_id = m.tenant_id AND x.status = 'scheduled' AND x.hearing_date > m.begins
             AND x.hearing_date <= platform.day_end(m.day + 1, m.timezone)
+        OFFSET '0'
     ) AS h
     LEFT JOIN LATERAL (
         SELECT y.case_number, y.title, y.owner_id, y.assigned_to, y.court_id FROM raw.cases AS y
