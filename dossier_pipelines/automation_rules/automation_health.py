@@ -15,6 +15,7 @@ from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPo
 from dossier_pipelines.shared.audit import read_results, record_results
 from dossier_pipelines.shared.daily_jobs import TenantDay, record_done, tenants_due
 from dossier_pipelines.shared.database import Database, execute
+from dossier_pipelines.shared.tenants import require_tenant, to_come
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -39,8 +40,9 @@ class HealthScope:
 
 
 def due_for_health(connection: Connection, *, now: datetime) -> list[TenantDay]:
-    """Return the tenants for whom the check of the day is due."""
-    return tenants_due(connection, JOB, hour=HOUR, now=now)
+    """Return the tenants for whom the check of the day is due, of those that have rules, or alerts of former ones."""
+    among = [row.tenant_id for row in execute(connection, PACKAGE, "tenants")]
+    return tenants_due(connection, JOB, among=among, hour=HOUR, now=now)
 
 
 def check_health(
@@ -54,7 +56,8 @@ def check_health(
 ) -> dict[str, Any]:
     """Judge the rules as of ``now``, or as of the moment of ``scope``, and return the figures.
 
-    With ``lease``, LeaseLostError is raised and nothing written unless it is held.
+    Raises UserError for a tenant that is none, and for a moment to come unless it is a dry run. With ``lease``,
+    LeaseLostError is raised and nothing written unless it is held.
     """
 
     def check(connection: Connection) -> dict[str, Any]:
@@ -74,6 +77,10 @@ def check_health(
 def _check(
     connection: Connection, scope: HealthScope, *, now: datetime, run_id: str, delivery: DeliveryPolicy
 ) -> dict[str, Any]:
+    if scope.as_of is not None and scope.as_of > now and not scope.dry_run:
+        raise to_come(scope.as_of, whose="the clock", present=now)
+    if scope.tenant_id is not None:
+        require_tenant(connection, scope.tenant_id)
     due = [] if scope.tenant_id or scope.everybody else due_for_health(connection, now=now)
     tenants: list[str] | None = [one.tenant_id for one in due]
     if scope.tenant_id or scope.everybody:

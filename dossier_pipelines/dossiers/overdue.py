@@ -16,6 +16,7 @@ from dossier_pipelines.dossiers.refresh import PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
 from dossier_pipelines.shared.audit import read_results, record_results
 from dossier_pipelines.shared.database import Database, execute
+from dossier_pipelines.shared.tenants import require_past
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -48,7 +49,8 @@ def detect_overdue(
 ) -> dict[str, Any]:
     """Detect, mark, record and notify; return the result document without the refresh that follows.
 
-    ``now`` is when people are told. With ``lease``, LeaseLostError is raised and nothing written unless it is held.
+    ``now`` is when people are told. Raises UserError for a moment that is later than the clock of a tenant, unless it
+    is a dry run. With ``lease``, LeaseLostError is raised and nothing written unless it is held.
     """
     attempted: dict[str, Any] = {}
 
@@ -77,6 +79,10 @@ def detect_in_transaction(
     """Do the work of `detect_overdue` in a transaction of the caller's."""
     if lease is not None:
         lease.require(connection)
+    if scope.as_of is not None and not scope.dry_run:
+        named = {"tenant_id": scope.tenant_id}
+        tenants = [row.tenant_id for row in execute(connection, PACKAGE, "tenants", named)]
+        require_past(connection, scope.as_of, tenants=tenants, now=now)
     # The history of the marks names who made them.
     connection.execute(sa.text("SELECT set_config('dossiers.status_cause', 'detection', true)"))
     found = execute(

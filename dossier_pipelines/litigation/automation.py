@@ -13,9 +13,8 @@ from dossier_pipelines.litigation.ops import (
     restate_metrics_job,
     send_hearing_reminders_job,
 )
-from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob
+from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, due_in_the_morning
 from dossier_pipelines.litigation.service_levels import PACKAGE
-from dossier_pipelines.shared.daily_jobs import tenants_due
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.job_lease import JobLock
@@ -75,7 +74,7 @@ def _morning_schedule(
         if reason:
             return dg.SkipReason(reason)
         with database.transaction() as connection:
-            due = tenants_due(connection, morning.job, hour=morning.hour, now=context.scheduled_execution_time)
+            due = due_in_the_morning(connection, morning, now=context.scheduled_execution_time)
         if not due:
             return dg.SkipReason(f"It is {morning.hour:02}:00 for no tenant that has not had it today.")
         return dg.RunRequest()

@@ -1,5 +1,6 @@
 """One check per promise of the desk. Each says what is wrong, how often, and for which records."""
 
+import json
 from datetime import timedelta
 
 import dagster as dg
@@ -7,7 +8,7 @@ import dagster as dg
 from dossier_pipelines.ingestion.checks import rejected_share_check
 from dossier_pipelines.litigation.assets import DAILY_METRICS_KEY, KEYS, LATE_TASKS_KEY
 from dossier_pipelines.litigation.entities import ENTITIES
-from dossier_pipelines.litigation.service_levels import PACKAGE
+from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
 from dossier_pipelines.shared.checks import violations
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import read_settings
@@ -25,8 +26,9 @@ def flags_as_judged_anew(database: dg.ResourceParam[Database]) -> dg.AssetCheckR
         database,
         PACKAGE,
         "flags_off",
-        {"grace": timedelta(minutes=read_settings().overdue_grace_minutes)},
-        promise="A task is flagged as overdue if and only if it is open and its due date had passed at the last check.",
+        {"grace": timedelta(minutes=read_settings().overdue_grace_minutes), "hours": json.dumps(DEFAULT_HOURS)},
+        promise="A task is flagged as overdue or as missing its service level if and only if it is open and was so at "
+        "the last check.",
         remedy="Run check_sla_and_overdue_job; if that does not mend it, it is a defect: report it.",
     )
 

@@ -10,7 +10,7 @@ from dossier_pipelines.litigation import locks
 from dossier_pipelines.litigation.assets import ANOMALIES_KEY, LATE_TASKS_KEY, late_by_tenant, newest_anomalies, told
 from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
-from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
+from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks, desk_tenants
 from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.shared.clock import parse_day, parse_moment, zone
 from dossier_pipelines.shared.database import Database
@@ -190,6 +190,9 @@ def preview_metrics(
     """Take the days in a transaction that is rolled back."""
     began = time.monotonic()
     with readable_failures("Previewing daily metrics"):
+        if config.tenant_id:
+            with database.transaction() as connection:
+                desk_tenants(connection, config.tenant_id)
         result = take_metrics(
             database,
             first_day=parse_day(config.first_day, argument="first_day"),

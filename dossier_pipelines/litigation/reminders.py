@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from dossier_pipelines.litigation.service_levels import PACKAGE
+from dossier_pipelines.litigation.service_levels import PACKAGE, desk_tenants
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
-from dossier_pipelines.shared.audit import record_results
+from dossier_pipelines.shared.audit import record_results, took_effect
 from dossier_pipelines.shared.daily_jobs import TenantDay, record_done, tenants_due
 from dossier_pipelines.shared.database import Database, execute
-from dossier_pipelines.shared.failures import UserError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -75,36 +74,49 @@ def tell_in_the_morning(
 ) -> dict[str, Any]:
     """Do the job for every tenant whose hour has come today and who has not had it; return the results.
 
-    With ``tenant_id`` for that tenant, whatever its hour and whether it was done. A dry run counts and keeps nothing.
-    LeaseLostError is raised and nothing written unless ``lease`` is held.
+    With ``tenant_id`` for that tenant, whatever its hour and whether it was done; before its hour the day stays due. A
+    dry run counts and keeps nothing. UserError is raised for a tenant that is none, LeaseLostError and nothing written
+    unless ``lease`` is held.
     """
+    attempted: dict[str, Any] = {}
 
     def tell(connection: Connection) -> dict[str, Any]:
         if lease is not None:
             lease.require(connection)
+        if took_effect(connection, run_id=run_id, attempted=attempted):
+            return attempted
+        attempted.clear()
         with connection.begin_nested() as work:
-            due = (
-                tenants_due(connection, job.job, hour=job.hour, now=now)
-                if tenant_id is None
-                else _today(connection, tenant_id, now=now)
-            )
+            if tenant_id is None:
+                due = done = due_in_the_morning(connection, job, now=now)
+            else:
+                due, done = _today(connection, job, tenant_id, now=now)
             results = _tell(connection, job, due, now=now, run_id=run_id, policy=policy)
             if dry_run:
                 work.rollback()
             else:
-                record_done(connection, job.job, due, run_id=run_id, now=now)
-        results |= {"tenants": len(due), "dryRun": dry_run}
-        record_results(connection, run_id=run_id, job=job.job, results=results)
-        return results
+                record_done(connection, job.job, done, run_id=run_id, now=now)
+        attempted.update(results, tenants=len(due), dryRun=dry_run)
+        record_results(connection, run_id=run_id, job=job.job, results=attempted)
+        return attempted
 
     return database.in_transaction(tell)
 
 
-def _today(connection: Connection, tenant_id: str, *, now: datetime) -> list[TenantDay]:
-    found = execute(connection, PACKAGE, "tenant_today", {"tenant_id": tenant_id, "now": now}).one_or_none()
-    if found is None:
-        raise UserError(f"There is no tenant {tenant_id!r}. Name one of raw.tenants; nothing was done.")
-    return [TenantDay(tenant_id=tenant_id, day=found.today)]
+def due_in_the_morning(connection: Connection, job: MorningJob, *, now: datetime) -> list[TenantDay]:
+    """Return the tenants of the desk whose hour has come today and who have not had the job."""
+    return tenants_due(connection, job.job, among=desk_tenants(connection), hour=job.hour, now=now)
+
+
+def _today(
+    connection: Connection, job: MorningJob, tenant_id: str, *, now: datetime
+) -> tuple[list[TenantDay], list[TenantDay]]:
+    """Return the tenant's day, and again if it is done with this run: what is told before the hour is not all of it."""
+    desk_tenants(connection, tenant_id)
+    today = {"tenant_id": tenant_id, "now": now, "hour": job.hour}
+    found = execute(connection, PACKAGE, "tenant_today", today).one()
+    day = [TenantDay(tenant_id=tenant_id, day=found.today)]
+    return day, day if found.come else []
 
 
 def _tell(
@@ -116,7 +128,13 @@ def _tell(
     run_id: str,
     policy: DeliveryPolicy,
 ) -> dict[str, Any]:
-    parameters = {"tenants": [each.tenant_id for each in due], "now": now, "run_id": run_id}
+    parameters = {
+        "tenants": [each.tenant_id for each in due],
+        "days": [each.day for each in due],
+        "hour": job.hour,
+        "now": now,
+        "run_id": run_id,
+    }
     row = execute(connection, PACKAGE, job.statement, parameters).one()
     if row.notifications:
         plan_deliveries(connection, policy, run_id=run_id)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from dossier_pipelines.automation_rules.answering import match_events
-from dossier_pipelines.shared.audit import record_results
+from dossier_pipelines.shared.audit import record_results, took_effect
 from dossier_pipelines.shared.database import Database, create_working_table, execute, statement
+from dossier_pipelines.shared.tenants import no_such_tenant, require_past
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -58,24 +59,43 @@ def check_tasks(
     """Flag what is late, unflag what no longer is, record what happened; return the results.
 
     ``now`` is the clock of tenants that have none of their own, ``grace`` by how much a due date must have passed. A
-    dry run finds the same and keeps nothing. With ``lease``, LeaseLostError is raised and nothing written unless it is
-    held.
+    dry run finds the same and keeps nothing. Raises UserError for a tenant that is none, and for a moment that is later
+    than the clock of a tenant, unless it is a dry run. With ``lease``, LeaseLostError is raised and nothing written
+    unless it is held.
     """
+    attempted: dict[str, Any] = {}
 
     def check(connection: Connection) -> dict[str, Any]:
         if lease is not None:
             lease.require(connection)
+        if took_effect(connection, run_id=run_id, attempted=attempted):
+            return attempted
+        attempted.clear()
         with connection.begin_nested() as work:
             results = _check(connection, scope, now=now, run_id=run_id, grace=grace)
             if scope.dry_run:
                 work.rollback()
         record_results(connection, run_id=run_id, job=JOB, results=results)
-        return results
+        attempted.update(results)
+        return attempted
 
     return database.in_transaction(check)
 
 
+def desk_tenants(connection: Connection, tenant_id: str | None = None) -> list[str]:
+    """Return the tenants of the desk, or ``tenant_id`` alone; raise UserError when that is none of them."""
+    tenants = [row.tenant_id for row in execute(connection, PACKAGE, "tenants")]
+    if tenant_id is None:
+        return tenants
+    if tenant_id not in tenants:
+        raise no_such_tenant(tenant_id, table="raw.tenants")
+    return [tenant_id]
+
+
 def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: str, grace: timedelta) -> dict[str, Any]:
+    tenants = desk_tenants(connection, scope.tenant_id)
+    if scope.as_of is not None and not scope.dry_run:
+        require_past(connection, scope.as_of, tenants=tenants, now=now)
     connection.execute(sa.text("SELECT set_config('search_path', 'pg_temp, litigation', true)"))
     parameters: dict[str, Any] = {
         "as_of": scope.as_of,
@@ -84,6 +104,7 @@ def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: s
         "hours": json.dumps(DEFAULT_HOURS),
         "grace": grace,
     }
+    execute(connection, PACKAGE, "forget_tenants")
     for table, columns in WORKING_TABLES.items():
         if table == "taken_marks":
             connection.exec_driver_sql(statement(PACKAGE, table).text)
@@ -92,7 +113,7 @@ def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: s
         else:
             create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)
     found = execute(connection, PACKAGE, "flag_tasks", {"run_id": run_id}).one()
-    execute(connection, PACKAGE, "note_task_checks")
+    execute(connection, PACKAGE, "note_task_checks", {"grace": grace})
     triggered = match_events(connection, now=now, run_id=run_id).matched if found.overdue or found.violations else 0
     standing = execute(connection, PACKAGE, "overdue_now", {"tenant_id": scope.tenant_id}).one()
     judged = connection.execute(sa.text("SELECT count(*) FROM judged_tasks")).scalar_one()

@@ -120,6 +120,7 @@ TASK_CHECKS: Final = sa.Table(
     METADATA,
     tenant_column(),
     sa.Column("checked_until", MOMENT, nullable=False, comment="As of which moment all tasks are judged"),
+    sa.Column("grace", sa.Interval, comment="By how much a due date must have passed then; null: not noted yet"),
     sa.PrimaryKeyConstraint("tenant_id"),
     schema="litigation",
     comment="How far the check of service levels has come; what is due later is found by its date",

@@ -80,7 +80,7 @@ class HearingFacts(BaseModel):
     hearing_id: UUID
     case_id: UUID
     case_number: Line
-    case_title: Line
+    case_title: OptionalLine = None
     court: OptionalLine = None
     city: OptionalLine = None
     hearing_at: Moment

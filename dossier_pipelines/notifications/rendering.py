@@ -162,7 +162,7 @@ def template_values(message: OutgoingMessage, *, app_url: str | None = None) -> 
         case HearingReminder():
             facts = dict(document.rows)
             where = place(reader, document.court, facts.get("city"))
-            said = [document.case_number, facts["title"], where or "", facts["date"], facts["time"]]
+            said = [document.case_number, facts.get("title", ""), where or "", facts["date"], facts["time"]]
             longest, link = [60, 200, 200, 80, 80], document.link
         case Deadlines():
             count = sum(len(section.deadlines) for section in document.sections)

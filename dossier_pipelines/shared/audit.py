@@ -32,3 +32,14 @@ def read_results(connection: Connection, *, run_id: str) -> dict[str, Any]:
     """Return what the run has written down; empty when it has nothing."""
     row = execute(connection, PACKAGE, "read_results", {"tenant_id": ALL_TENANTS, "run_id": run_id}).one_or_none()
     return dict(row.results or {}) if row is not None else {}
+
+
+def took_effect(connection: Connection, *, run_id: str, attempted: Mapping[str, Any]) -> bool:
+    """Return whether an attempt whose commit got no answer took effect: its results are written down.
+
+    ``attempted``: what it found, empty before the first attempt. Then there is nothing left to find.
+    """
+    if not attempted:
+        return False
+    recorded = read_results(connection, run_id=run_id)
+    return recorded | dict(attempted) == recorded

@@ -6,7 +6,7 @@ its work. After a downtime the next tick does what is still due, and what is don
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
@@ -28,16 +28,27 @@ class TenantDay:
 
 
 def tenants_due(
-    connection: Connection, job: str, *, hour: int, minute: int = 0, now: datetime, hours: float | None = None
+    connection: Connection,
+    job: str,
+    *,
+    among: Sequence[str],
+    hour: int,
+    minute: int = 0,
+    now: datetime,
+    hours: float | None = None,
 ) -> list[TenantDay]:
-    """Return the tenants whose own ``hour``:``minute`` has passed and for whom ``job`` is not done.
+    """Return those tenants of ``among`` whose own ``hour``:``minute`` has passed and for whom ``job`` is not done.
 
+    ``among`` is whom the job is for: platform.tenants keeps those whom no desk has any more.
     ``hours`` is how long a day's job stays due. Without it that is until the tenant's day ends: a job shortly before
     midnight needs it, since the next tick is on the next day. Where the clock is put forward over the time, it has
     passed when the clock goes on; where it comes twice, the job is done once.
     """
     found = execute(
-        connection, PACKAGE, "tenants_due", {"job": job, "hour": hour, "minute": minute, "now": now, "hours": hours}
+        connection,
+        PACKAGE,
+        "tenants_due",
+        {"job": job, "among": list(among), "hour": hour, "minute": minute, "now": now, "hours": hours},
     )
     return [TenantDay(tenant_id=row.tenant_id, day=row.day) for row in found]
 

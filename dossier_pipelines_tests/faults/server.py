@@ -1,4 +1,4 @@
-"""A server of one's own to restart, and the moment in a job at which something happens to it."""
+"""A server of one's own to restart, the moment in a job at which something happens to it, and answers that are lost."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, ExceptionContext
 
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres, binary
+from dossier_pipelines.shared.failures import sqlstate
 
 
 @contextmanager
@@ -41,3 +43,36 @@ def restart(server: EmbeddedPostgres) -> None:
         stderr=subprocess.DEVNULL,
         **account,
     )
+
+
+@contextmanager
+def errors_of(database: Database) -> Iterator[list[str | None]]:
+    """Yield the SQLSTATEs of all that goes wrong meanwhile."""
+    seen: list[str | None] = []
+
+    def note(context: ExceptionContext) -> None:
+        if isinstance(context.sqlalchemy_exception, sa.exc.DBAPIError):
+            seen.append(sqlstate(context.sqlalchemy_exception))
+
+    event.listen(database.engine, "handle_error", note)
+    yield seen
+    event.remove(database.engine, "handle_error", note)
+
+
+def lose_the_answer_once(database: Database, *, after: str) -> None:
+    """Cut the connection right after the commit of the first transaction that ran a statement with ``after``."""
+    dialect = database.engine.dialect
+    commit = dialect.do_commit
+    state = {"armed": False, "lost": False}
+
+    def watch(_connection: Connection, _cursor: object, text: str, *_: object) -> None:
+        state["armed"] = state["armed"] or after in text
+
+    def commit_and_lose(connection: sa.PoolProxiedConnection) -> None:
+        commit(connection)
+        if state["armed"] and not state["lost"]:
+            state["lost"] = True
+            connection.cursor().execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    event.listen(database.engine, "before_cursor_execute", watch)
+    dialect.do_commit = commit_and_lose  # type: ignore[method-assign]

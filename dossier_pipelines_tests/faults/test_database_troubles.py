@@ -6,16 +6,15 @@ Nobody is killed here, so that nothing is sent twice: a worker that lives knows 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from urllib.parse import quote
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, ExceptionContext
+from sqlalchemy.engine import Connection
 
 from dossier_pipelines.dossiers.overdue import OverdueScope, detect_overdue
 from dossier_pipelines.dossiers.refresh import refresh_health
@@ -23,11 +22,10 @@ from dossier_pipelines.notifications.recording import DeliveryPolicy
 from dossier_pipelines.shared.audit import read_results
 from dossier_pipelines.shared.database import Database, create_database
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
-from dossier_pipelines.shared.failures import sqlstate
 from dossier_pipelines_tests.faults.desk import CLOCK, Before, Desk, expire_claims, pending, state
 from dossier_pipelines_tests.faults.history import History, say
 from dossier_pipelines_tests.faults.peers import Peers
-from dossier_pipelines_tests.faults.server import once_before, restart
+from dossier_pipelines_tests.faults.server import errors_of, lose_the_answer_once, once_before, restart
 from dossier_pipelines_tests.faults.work import POLICY, deliver, deliver_until, detect
 from dossier_pipelines_tests.histories import DEFAULTS
 from dossier_pipelines_tests.processes import wait_until
@@ -41,20 +39,6 @@ def with_options(url: str, **settings: str) -> str:
     """Return ``url`` with settings for each of its sessions."""
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     return f"{url}{'&' if '?' in url else '?'}options={quote(options)}"
-
-
-@contextmanager
-def errors_of(database: Database) -> Iterator[list[str | None]]:
-    """Yield the SQLSTATEs of all that goes wrong meanwhile."""
-    seen: list[str | None] = []
-
-    def note(context: ExceptionContext) -> None:
-        if isinstance(context.sqlalchemy_exception, sa.exc.DBAPIError):
-            seen.append(sqlstate(context.sqlalchemy_exception))
-
-    event.listen(database.engine, "handle_error", note)
-    yield seen
-    event.remove(database.engine, "handle_error", note)
 
 
 def in_background(work: Callable[[], object]) -> Callable[[], object]:
@@ -193,25 +177,6 @@ def test_a_detection_whose_commit_took_effect_although_its_answer_was_lost_repor
     with database.transaction() as connection:
         assert read_results(connection, run_id="lost")["overdueCount"] == 6
     worker.engine.dispose()
-
-
-def lose_the_answer_once(database: Database, *, after: str) -> None:
-    """Cut the connection right after the commit of the first transaction that ran a statement with ``after``."""
-    dialect = database.engine.dialect
-    commit = dialect.do_commit
-    state = {"armed": False, "lost": False}
-
-    def watch(_connection: Connection, _cursor: object, text: str, *_: object) -> None:
-        state["armed"] = state["armed"] or after in text
-
-    def commit_and_lose(connection: sa.PoolProxiedConnection) -> None:
-        commit(connection)
-        if state["armed"] and not state["lost"]:
-            state["lost"] = True
-            connection.cursor().execute("SELECT pg_terminate_backend(pg_backend_pid())")
-
-    event.listen(database.engine, "before_cursor_execute", watch)
-    dialect.do_commit = commit_and_lose  # type: ignore[method-assign]
 
 
 # --- locks, timeouts and conflicts ------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ from dossier_pipelines.litigation import locks
 from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
+from dossier_pipelines.shared.audit import read_results
 from dossier_pipelines.shared.database import Database, create_database
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 from dossier_pipelines.shared.job_lease import JobLock
 from dossier_pipelines_tests.faults.desk import await_gone
 from dossier_pipelines_tests.faults.history import say
-from dossier_pipelines_tests.faults.server import once_before, restart
+from dossier_pipelines_tests.faults.server import errors_of, lose_the_answer_once, once_before, restart
 from dossier_pipelines_tests.faults.steps import Steps, killed_at
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
@@ -30,7 +31,7 @@ DAYS: Final = (date(2025, 5, 20), date(2025, 6, 9))
 STATE: Final = {
     "flags": "SELECT task_id, overdue_since, sla_missed_at FROM litigation.task_flags",
     "marks": "SELECT task_id FROM litigation.task_marks",
-    "checks": "SELECT tenant_id, checked_until FROM litigation.task_checks",
+    "checks": "SELECT tenant_id, checked_until, grace FROM litigation.task_checks",
     "events": "SELECT tenant_id, type, entity_id, payload, dedupe_key FROM platform.events",
     "audit": "SELECT tenant_id, action_type, details FROM platform.audit_log WHERE tenant_id <> '*'",
     "told": "SELECT tenant_id, user_id, title, metadata, dedupe_key FROM notifications.notifications",
@@ -63,29 +64,29 @@ WRITTEN: Final = (
 
 def under(
     database: Database, lock: JobLock, work: Callable[..., object], *arguments: object, **options: object
-) -> None:
+) -> object:
     with lock.lease(database, holder="a run") as lease:
-        work(database, *arguments, now=NOON, run_id="a run", lease=lease, **options)
+        return work(database, *arguments, now=NOON, run_id="a run", lease=lease, **options)
 
 
-def check(database: Database) -> None:
-    under(database, locks.CHECK_TASKS, check_tasks, TaskScope())
+def check(database: Database) -> object:
+    return under(database, locks.CHECK_TASKS, check_tasks, TaskScope())
 
 
-def morning(database: Database, job: MorningJob, lock: JobLock) -> None:
-    under(database, lock, tell_in_the_morning, job)
+def morning(database: Database, job: MorningJob, lock: JobLock) -> object:
+    return under(database, lock, tell_in_the_morning, job)
 
 
-def remind(database: Database) -> None:
-    morning(database, REMINDERS, locks.REMIND)
+def remind(database: Database) -> object:
+    return morning(database, REMINDERS, locks.REMIND)
 
 
-def alert(database: Database) -> None:
-    morning(database, DEADLINES, locks.ALERT)
+def alert(database: Database) -> object:
+    return morning(database, DEADLINES, locks.ALERT)
 
 
-def take(database: Database) -> None:
-    under(database, locks.METRICS, take_metrics, first_day=DAYS[0], last_day=DAYS[1])
+def take(database: Database) -> object:
+    return under(database, locks.METRICS, take_metrics, first_day=DAYS[0], last_day=DAYS[1])
 
 
 def restate(database: Database) -> None:
@@ -218,3 +219,28 @@ def test_a_job_outlives_a_restart_of_the_server(
         JOBS[name](own_database)
     assert state(own_database) == clean
     say(f"server restarted during {name}", restarts=1, lost=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("check", "INSERT INTO litigation.task_checks"),
+        ("remind", "INSERT INTO platform.daily_jobs"),
+        ("alert", "INSERT INTO platform.daily_jobs"),
+    ],
+)
+def test_a_job_whose_commit_took_effect_although_its_answer_was_lost_reports_what_it_did(
+    database: Database, desks: list[Desk], new_database_url: str, name: str, after: str
+) -> None:
+    found = JOBS[name](database)
+    clean = state(database)
+    forget(database)
+    worker = create_database(new_database_url)
+    lose_the_answer_once(worker, after=after)
+    with errors_of(worker) as errors:
+        assert JOBS[name](worker) == found
+    worker.engine.dispose()
+    assert errors, "no answer was lost"
+    assert state(database) == clean
+    with database.transaction() as connection:
+        assert read_results(connection, run_id="a run") == found

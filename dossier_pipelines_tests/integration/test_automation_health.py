@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from dossier_pipelines.automation_rules.automation_health import HealthScope, ch
 from dossier_pipelines.automation_rules.locks import ANSWER, HEALTH
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.shared.database import Database
-from dossier_pipelines.shared.failures import LeaseLostError
+from dossier_pipelines.shared.failures import LeaseLostError, UserError
 from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines_tests.integration.test_automation import a_run, instance, storage, tick
 from dossier_pipelines_tests.records import rows, scalar
@@ -261,9 +262,40 @@ def test_the_check_of_a_day_is_made_once_for_each_tenant_when_it_is_seven_there(
 
 
 def test_a_check_by_hand_does_not_take_the_place_of_the_mornings(database: Database, house: House) -> None:
+    house.rule()
     check(database, tenant_id="default")
     check(database)
     assert check(database, everybody=False)["tenants"] == 1
+
+
+def test_whoever_has_no_rules_has_no_morning_until_alerts_of_former_rules_are_cleared(
+    database: Database, house: House
+) -> None:
+    House(database, "other", timezone="Asia/Riyadh")
+    rule = house.rule(active_since=LONG_AGO)
+    ran(house, rule, failed=1)
+    assert check(database, everybody=False)["tenants"] == 1
+    house.run("DELETE FROM raw.automation_rules")
+    cleared = check(database, now=MORNING + 24 * HOUR, everybody=False)
+    assert (cleared["tenants"], cleared["alertsCleared"]) == (1, 1)
+    house.run("DELETE FROM automation_rules.automation_logs")
+    house.run("UPDATE automation_rules.health_alerts SET cleared_at = raised_at")
+    assert check(database, now=MORNING + 48 * HOUR, everybody=False)["tenants"] == 0
+
+
+def test_a_moment_to_come_is_refused_unless_it_is_a_dry_run(database: Database, house: House) -> None:
+    with pytest.raises(UserError, match=r"as_of is 2026-01-10T05:00:00.*dry_run"):
+        check(database, as_of=MORNING + HOUR)
+    assert rows(database, "SELECT FROM platform.audit_log") == []
+    assert check(database, as_of=MORNING + HOUR, dry_run=True)["tenants"] == 1
+    assert check(database, as_of=MORNING)["tenants"] == 1
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "*"])
+def test_a_tenant_that_is_none_is_refused(database: Database, house: House, name: str) -> None:
+    with pytest.raises(UserError, match=f"There is no tenant {re.escape(repr(name))}"):
+        check(database, tenant_id=name)
+    assert rows(database, "SELECT FROM platform.audit_log") == []
 
 
 def test_a_step_that_is_tried_again_says_what_it_had_done(database: Database, house: House) -> None:
@@ -343,7 +375,7 @@ def test_the_schedule_starts_a_run_when_it_is_seven_somewhere_and_none_is_under_
 ) -> None:
     nobody = (0, "For no tenant it is past 07:00 of a day that was not looked at.")
     assert at(instance, database, MORNING) == nobody
-    House(database, timezone="Asia/Kolkata")
+    House(database, timezone="Asia/Kolkata").rule()
     seven = datetime(2026, 1, 10, 1, 30, tzinfo=UTC)
     assert at(instance, database, seven - timedelta(minutes=15)) == nobody
     assert at(instance, database, seven) == (1, None)

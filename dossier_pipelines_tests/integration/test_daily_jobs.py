@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -31,10 +32,17 @@ def tenant(database: Database, tenant_id: str, timezone: str, clock_at: datetime
 
 
 def due(
-    database: Database, now: datetime, *, job: str = "check", hour: int = 7, minute: int = 0, hours: float | None = None
+    database: Database,
+    now: datetime,
+    *,
+    job: str = "check",
+    hour: int = 7,
+    minute: int = 0,
+    hours: float | None = None,
+    among: Sequence[str] = (*ZONES, "asleep", "awake"),
 ) -> dict[str, date]:
     with database.transaction() as connection:
-        found = tenants_due(connection, job, hour=hour, minute=minute, now=now, hours=hours)
+        found = tenants_due(connection, job, among=among, hour=hour, minute=minute, now=now, hours=hours)
     return {one.tenant_id: one.day for one in found}
 
 
@@ -75,6 +83,11 @@ def test_what_is_done_for_a_day_is_not_due_again_until_the_next(world: Database)
     assert due(world, SEVEN["riyadh"] + timedelta(days=1))["riyadh"] == DAY + timedelta(days=1)
     # Another job's day is its own.
     assert due(world, SEVEN["riyadh"], job="another")["riyadh"] == DAY
+
+
+def test_only_those_are_due_whom_the_job_is_for(world: Database) -> None:
+    assert due(world, SEVEN["new-york"], among=["riyadh", "elsewhere"]) == {"riyadh": DAY}
+    assert due(world, SEVEN["new-york"], among=[]) == {}
 
 
 def test_the_first_run_that_says_so_stays(world: Database) -> None:

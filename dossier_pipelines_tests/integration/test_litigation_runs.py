@@ -18,6 +18,7 @@ from dossier_pipelines.shared.audit import record_results
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
+from dossier_pipelines_tests.rules import House
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 MINUTE = timedelta(minutes=1)
@@ -242,3 +243,47 @@ def test_a_preview_of_days_shows_and_keeps_nothing(
     assert scalar(database, "SELECT count(*) FROM litigation.daily_metrics") == 0
     refused = execute(database, instance, "preview_analytics_snapshot_job", {**days, "last_day": "soon"})
     assert not refused.success
+    unknown = execute(database, instance, "preview_analytics_snapshot_job", {**days, "tenant_id": "elsewhere"})
+    assert "There is no tenant 'elsewhere'. Name one of raw.tenants" in said_of(instance, unknown)
+
+
+def said_of(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> str:
+    """Everything that Dagster keeps of a run: its log, its events, their metadata, its errors."""
+    return "\n".join(f"{entry.user_message} {entry.to_json()}" for entry in instance.all_logs(result.run_id))
+
+
+FIVE = [*JOBS, "analytics_snapshot_job", "automation_health_check_job"]
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["done", "failed"])
+@pytest.mark.parametrize("job", FIVE)
+def test_no_log_audit_row_or_metadata_names_people_or_quotes_their_records(
+    database: Database, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str], job: str, broken: bool
+) -> None:
+    desk = Desk(database, clock_at=NOON)
+    person = {"name": "Noor Secret", "email": "noor@secret.example", "phone": "+966512340000", "role": "admin"}
+    user = desk.user(**person, whatsapp=True)
+    case = desk.case(owner_id=user, title="Secret appeal", created_at=NOON - 40 * DAY)
+    given = {"title": "Secret reply", "assigned_to": user}
+    desk.task(case, **given, due_date=NOON - DAY, created_at=NOON - 30 * DAY)
+    desk.task(case, **given, due_date=NOON + 3 * HOUR)
+    desk.hearing(case, NOON + 5 * HOUR, notes="Secret notes")
+    House(database, "one").rule(active_since=NOON - 40 * DAY)
+    if broken:
+        # The server quotes the row that breaks a rule of a table.
+        with database.transaction() as connection:
+            for table in ("platform.events", "notifications.notifications", "litigation.daily_metrics"):
+                connection.exec_driver_sql(f"ALTER TABLE {table} ADD CHECK (tenant_id <> 'one') NOT VALID")
+    days = dict.fromkeys(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), "2025-06-09")
+    definition = build_defs({"database": database}).resolve_job_def(job)
+    result = definition.execute_in_process(
+        instance=instance, raise_on_error=False, tags=days if job == "analytics_snapshot_job" else None
+    )
+    assert result.success is not broken
+    record_ends(database, instance, instance.get_run_records())
+    audited = rows(database, "SELECT CAST(a AS text) AS row FROM platform.audit_log AS a")
+    assert audited
+    shown = [said_of(instance, result), *capfd.readouterr(), *(row.row for row in audited)]
+    assert job in shown[0]
+    for secret in ("secret", "noor", "96651234"):
+        assert [text for text in shown if secret in text.lower()] == []

@@ -16,7 +16,7 @@ from dossier_pipelines.dossiers import locks
 from dossier_pipelines.dossiers.overdue import MOST_LISTED, OverdueScope, detect_in_transaction, detect_overdue
 from dossier_pipelines.dossiers.refresh import refresh_health
 from dossier_pipelines.shared.database import Database
-from dossier_pipelines.shared.failures import LeaseLostError
+from dossier_pipelines.shared.failures import LeaseLostError, UserError
 from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines_tests.histories import (
     DAY,
@@ -116,6 +116,17 @@ def test_a_moment_that_is_given_takes_the_place_of_every_clock(database: Databas
     assert statuses(database) == {commitment: "pending"}
     detect(database, as_of=datetime(2024, 2, 29, 21, tzinfo=UTC))
     assert statuses(database) == {commitment: "overdue"}
+
+
+def test_a_moment_to_come_is_refused_unless_it_is_a_dry_run(database: Database, records: Records) -> None:
+    commitment = records.commitment(records.dossier(), due_date=CLOCK.date() + DAY)
+    # A tenant without a dossier has nothing that could be late.
+    Records(database, tenant_id="past", clock_at=CLOCK - 100 * DAY)
+    with pytest.raises(UserError, match=r"the clock of tenant 'default' shows 2025-06-14.*dry_run"):
+        detect(database, as_of=CLOCK + 9 * DAY)
+    assert detect(database, as_of=CLOCK + 9 * DAY, dry_run=True)["overdueCount"] == 1
+    assert statuses(database) == {commitment: "pending"}
+    assert detect(database, as_of=CLOCK)["overdueCount"] == 0
 
 
 def test_a_commitment_that_is_not_made_yet_is_not_late(database: Database, records: Records) -> None:
@@ -531,10 +542,13 @@ def test_a_dry_run_of_the_job_changes_no_score_either(database: Database, record
 
 def test_the_job_takes_a_dossier_a_tenant_and_a_moment(database: Database, records: Records) -> None:
     one, other = records.dossier(), records.dossier()
-    mine, its = records.commitment(one, due_date=TODAY), records.commitment(other, due_date=TODAY)
-    result, _ = run_job(database, dossier_id=str(one).upper(), tenant_id="default", as_of="2025-06-16T00:00")
+    due = YESTERDAY - DAY
+    mine, its = records.commitment(one, due_date=due), records.commitment(other, due_date=due)
+    # Late by the clock, and not at the moment that is given.
+    later = records.commitment(one, due_date=YESTERDAY)
+    result, _ = run_job(database, dossier_id=str(one).upper(), tenant_id="default", as_of="2025-06-14T00:00")
     assert result.success
-    assert statuses(database) == {mine: "overdue", its: "pending"}
+    assert statuses(database) == {mine: "overdue", its: "pending", later: "pending"}
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
 
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
+from dossier_pipelines.notifications.channels.email import Email
+from dossier_pipelines.notifications.channels.whatsapp import WhatsApp
+from dossier_pipelines.notifications.delivery import Lane, deliver_due
 from dossier_pipelines.notifications.recording import DeliveryPolicy
 from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.environment import SmtpSettings, WhatsAppSettings
 from dossier_pipelines.shared.failures import UserError
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
+from dossier_pipelines_tests.outbox import Answer, mail_server, receiver
 from dossier_pipelines_tests.records import rows, scalar
 
 MINUTE = timedelta(minutes=1)
@@ -120,6 +128,43 @@ def test_a_hearing_that_is_moved_to_another_day_is_told_again_and_on_the_same_da
     assert tell(database, REMINDERS, EIGHT, tenant_id="one")["remindersSent"] == 1
 
 
+def test_hearings_of_today_come_one_by_one_before_those_of_tomorrow(database: Database, desk: Desk) -> None:
+    case = desk.case(owner_id=desk.user())
+    for place in range(8):
+        desk.hearing(case, EIGHT + DAY + place * HOUR)
+    today = {desk.hearing(case, EIGHT + (1 + place) * HOUR) for place in range(6)}
+    tell(database, REMINDERS, EIGHT)
+    assert {row.urgency for row in told(database, "hearing_reminder")} == {1, 2}
+    in_digest = rows(
+        database,
+        "SELECT n.metadata ->> 'hearing_id' AS hearing FROM notifications.notifications AS n "
+        "JOIN notifications.deliveries AS d ON d.tenant_id = n.tenant_id AND d.notification_id = n.id "
+        "WHERE d.digest_id IS NOT NULL",
+    )
+    assert len(in_digest) == 4
+    assert today.isdisjoint(uuid.UUID(row.hearing) for row in in_digest)
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
+        ("America/New_York", "2025-06-10 02:00 (America/New_York)"),
+        (None, "2025-06-10 09:00 (Asia/Riyadh)"),
+        ("Nowhere/Land", "2025-06-10 09:00 (Asia/Riyadh)"),
+    ],
+)
+def test_the_inbox_has_the_time_in_the_zone_of_its_reader_too(
+    database: Database, desk: Desk, zone: str | None, said: str
+) -> None:
+    other = desk.user(timezone="Asia/Kolkata")
+    user = desk.user(timezone=zone)
+    desk.hearing(desk.case(owner_id=user, assigned_to=other), EIGHT + HOUR)
+    tell(database, REMINDERS, EIGHT)
+    found = {row.user_id: row.message for row in told(database, "hearing_reminder")}
+    assert said in found[user]
+    assert "2025-06-10 11:30 (Asia/Kolkata)" in found[other]
+
+
 def test_whoever_wants_it_is_reminded_by_whatsapp_too(database: Database, desk: Desk) -> None:
     with_it, without = desk.user(phone="+966512345678", whatsapp=True), desk.user(phone="+966512345679")
     desk.hearing(desk.case(owner_id=with_it, assigned_to=without), EIGHT + HOUR)
@@ -185,6 +230,119 @@ def test_each_person_gets_one_message_with_what_is_due_in_24_hours(database: Dat
     assert (payloads[str(high)]["entity_type"], payloads[str(high)]["hours_until_due"]) == ("task", 20)
     assert tell(database, DEADLINES, NINE + HOUR)["tenants"] == 0
     assert tell(database, DEADLINES, NINE + HOUR, tenant_id="one")["alertsSent"] == 0
+
+
+TOKEN = "a token"
+
+
+@pytest.mark.parametrize("locale", ["en", "ar"])
+def test_a_hearing_of_which_only_the_date_and_the_case_are_known_reaches_its_people(
+    database: Database, desk: Desk, locale: str
+) -> None:
+    user = desk.user(phone="+966512345678", whatsapp=True, locale=locale)
+    desk.hearing(desk.case(case_number="C-3", owner_id=user), EIGHT + HOUR)
+    policy = DeliveryPolicy(on_request=("whatsapp",))
+    tell(database, REMINDERS, EIGHT, policy=policy)
+    [inbox] = told(database, "hearing_reminder")
+    assert inbox.message == "C-3 is heard on 2025-06-10 09:00 (Asia/Riyadh) at a court that is not yet known."
+    tell(database, DEADLINES, EIGHT, tenant_id="one")
+    with mail_server() as mails, receiver() as cloud:
+        cloud.otherwise = Answer(200, {}, json.dumps({"messages": [{"id": "wamid"}]}).encode())
+        smtp = SmtpSettings(host="127.0.0.1", port=mails.port, encryption="none")
+        meta = WhatsAppSettings(
+            url=cloud.url.removesuffix("/hooks"),
+            phone_number_id="1065",
+            token=TOKEN,
+            templates=(("hearing_reminder", "hearing_v1"),),
+        )
+        lanes = {
+            "email": Lane(channel=Email(smtp, sender="Desk <desk@desk.example>", timeout=30), concurrency=1),
+            "whatsapp": Lane(channel=WhatsApp(meta, timeout=30, connections=1), concurrency=1),
+        }
+        found = deliver_due(database, lanes, policy).outcomes
+    assert found == {("email", "sent"): 2, ("whatsapp", "sent"): 1}
+    assert [row.last_error for row in rows(database, "SELECT DISTINCT last_error FROM notifications.deliveries")] == [
+        None
+    ]
+
+
+def told_of(database: Database) -> list[str]:
+    """The titles of what people were told is due."""
+    return sorted(item["title"] for row in told(database, "deadlines") for item in row.metadata["items"])
+
+
+def test_mornings_follow_each_other_without_a_gap_when_clocks_are_put_back(database: Database) -> None:
+    desk = Desk(database, timezone="America/New_York")
+    case, user = desk.case(), desk.user()
+    saturday, sunday = datetime(2025, 11, 1, 13, tzinfo=UTC), datetime(2025, 11, 2, 14, tzinfo=UTC)
+    desk.task(case, title="Between", due_date=sunday - 30 * MINUTE, assigned_to=user)
+    desk.task(case, title="On the hour", due_date=sunday, assigned_to=user)
+    desk.task(case, title="After", due_date=sunday + MINUTE, assigned_to=user)
+    tell(database, DEADLINES, saturday)
+    assert told_of(database) == ["Between", "On the hour"]
+    tell(database, DEADLINES, sunday)
+    assert told_of(database) == ["After", "Between", "On the hour"]
+
+
+@pytest.mark.parametrize(("month", "last"), [(3, 8), (11, 1)], ids=["put forward", "put back"])
+@pytest.mark.parametrize("late", [[0, 0, 0], [0, 15, 0], [15, 0, 30], [600, 0, 0], [0, 600, 15]])
+def test_whatever_is_due_is_told_in_one_morning_at_least(
+    database: Database, month: int, last: int, late: list[int]
+) -> None:
+    zone = ZoneInfo("America/New_York")
+    desk = Desk(database, timezone=str(zone))
+    case, user = desk.case(), desk.user()
+    nine = [datetime(2025, month, last + day, 9, tzinfo=zone).astimezone(UTC) for day in range(4)]
+    moment, titles = nine[0] + MINUTE, []
+    while moment <= nine[3]:
+        titles.append(moment.isoformat())
+        desk.task(case, title=titles[-1], due_date=moment, assigned_to=user)
+        moment += 30 * MINUTE
+    for at, minutes in zip(nine, late, strict=False):
+        tell(database, DEADLINES, at + minutes * MINUTE)
+    assert set(told_of(database)) == set(titles)
+    assert scalar(database, "SELECT count(*) FROM platform.events") == len(titles)
+
+
+@pytest.mark.parametrize(("job", "at"), [(REMINDERS, EIGHT), (DEADLINES, NINE)], ids=["hearing_reminder", "deadlines"])
+def test_a_run_by_hand_before_the_hour_leaves_the_day_to_the_scheduled_one(
+    database: Database, desk: Desk, job: MorningJob, at: datetime
+) -> None:
+    case = desk.case(owner_id=desk.user())
+    desk.hearing(case, at + HOUR)
+    early = tell(database, job, at - 2 * HOUR, tenant_id="one")
+    assert (early["eventsRecorded"], rows(database, "SELECT FROM platform.daily_jobs")) == (1, [])
+    # Nobody could have known of it before.
+    desk.hearing(case, at + 2 * HOUR)
+    found = tell_in_the_morning(database, job, now=at, run_id="the scheduled run")
+    assert (found["tenants"], found["eventsRecorded"]) == (1, 1)
+    messages = sorted(
+        told(database, "deadlines" if job is DEADLINES else "hearing_reminder"), key=lambda row: row.run_id
+    )
+    assert [row.run_id for row in messages] == ["a run", "the scheduled run"]
+    if job is DEADLINES:
+        assert [len(row.metadata["items"]) for row in messages] == [1, 2]
+    assert tell(database, job, at + HOUR)["tenants"] == 0
+
+
+def test_a_hearing_that_was_entered_in_the_night_and_has_begun_when_a_late_run_comes_is_told(
+    database: Database, desk: Desk
+) -> None:
+    desk.hearing(desk.case(owner_id=desk.user()), EIGHT + 10 * MINUTE)
+    assert tell(database, REMINDERS, EIGHT + 15 * MINUTE)["remindersSent"] == 1
+
+
+@pytest.mark.parametrize("job", [REMINDERS, DEADLINES], ids=["reminders", "deadlines"])
+def test_nobody_is_told_anything_of_a_tenant_that_was_removed(database: Database, desk: Desk, job: MorningJob) -> None:
+    other = Desk(database, "two")
+    for each in (desk, other):
+        each.hearing(each.case(owner_id=each.user()), NINE + HOUR)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM raw.tenants WHERE tenant_id = 'two'")
+    assert tell(database, job, NINE)["tenants"] == 1
+    assert {row.tenant_id for row in rows(database, "SELECT tenant_id FROM notifications.notifications")} == {"one"}
+    with pytest.raises(UserError, match="There is no tenant 'two'"):
+        tell(database, job, NINE, tenant_id="two")
 
 
 def test_one_tenants_items_are_in_nobody_elses_message(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, TaskScope, check_tasks
+from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE, TaskScope, check_tasks
 from dossier_pipelines.shared.database import Database
+from dossier_pipelines.shared.failures import UserError
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
 
@@ -20,7 +22,8 @@ GRACE = 15 * MINUTE
 
 
 def check(database: Database, now: datetime = NOON, **scope: Any) -> dict[str, Any]:
-    return check_tasks(database, TaskScope(**scope), now=now, run_id="a run")
+    grace = scope.pop("grace", GRACE)
+    return check_tasks(database, TaskScope(**scope), now=now, run_id="a run", grace=grace)
 
 
 def events(database: Database, kind: str) -> list[tuple[str, uuid.UUID]]:
@@ -197,6 +200,140 @@ def test_checks_at_once_record_once(database: Database, desk: Desk) -> None:
     assert sum(each["overdueTasks"] for each in found) == 20
     assert len(rows(database, "SELECT FROM platform.events")) == 40
     assert len(flags(database)) == 20
+
+
+def test_one_that_was_done_and_is_taken_up_again_is_late_again_with_the_same_due_date(
+    database: Database, desk: Desk
+) -> None:
+    case = desk.case()
+    task = desk.task(case, due_date=NOON - DAY, created_at=NOON - 30 * DAY)
+    check(database)
+    keys = {row.dedupe_key for row in rows(database, "SELECT dedupe_key FROM platform.events")}
+    assert keys == {f"task_overdue:{task}:2025-06-09T09:00:00", f"sla_violation:{task}"}
+    for round_ in range(1, 4):
+        status = "cancelled" if round_ == 2 else "completed"
+        desk.change("tasks", task, status=status, completed_at=NOON if status == "completed" else None)
+        assert check(database, NOON + round_ * HOUR)["unflagged"] == 1
+        desk.change("tasks", task, status="pending", completed_at=None)
+        found = check(database, NOON + round_ * HOUR)
+        assert (found["overdueTasks"], found["slaViolations"]) == (1, 1)
+        assert check(database, NOON + round_ * HOUR + MINUTE)["overdueTasks"] == 0
+    assert len(events(database, "task_overdue")) == len(events(database, "sla_violation")) == 4
+
+
+def test_one_that_was_late_while_it_was_open_is_not_late_anew_by_being_completed(
+    database: Database, desk: Desk
+) -> None:
+    task = desk.task(desk.case(), created_at=NOON - 30 * DAY)
+    check(database)
+    # Its flag goes for a while, by another priority, so that only the key knows what was told.
+    desk.hours(low=10_000)
+    desk.change("tasks", task, priority="low")
+    assert check(database, NOON + HOUR)["unflagged"] == 1
+    desk.change("tasks", task, priority="medium", status="completed", completed_at=NOON + 2 * HOUR)
+    assert check(database, NOON + 3 * HOUR)["slaViolations"] == 0
+
+
+def test_another_grace_judges_all_that_lies_between_both(database: Database, desk: Desk) -> None:
+    task = desk.task(desk.case(), due_date=NOON - 30 * MINUTE)
+    hour = timedelta(hours=1)
+    assert check(database, grace=hour)["overdueTasks"] == 0
+    assert check(database, NOON + MINUTE, grace=hour)["judged"] == 0
+    assert check(database, NOON + MINUTE)["overdueTasks"] == 1
+    assert check(database, NOON + 2 * MINUTE)["judged"] == 0
+    assert check(database, NOON + 2 * MINUTE, grace=hour)["unflagged"] == 1
+    assert flags(database) == {}
+    # Told once all the same.
+    assert check(database, NOON + HOUR, grace=hour)["overdueTasks"] == 0
+    assert set(flags(database)) == {("one", task)}
+
+
+def test_a_check_from_before_the_grace_was_noted_is_followed_by_one_of_all_open_tasks(
+    database: Database, desk: Desk
+) -> None:
+    desk.task(desk.case(), due_date=NOON - 30 * MINUTE)
+    check(database, grace=timedelta(hours=1))
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE litigation.task_checks SET grace = NULL")
+    assert check(database, NOON + MINUTE)["overdueTasks"] == 1
+
+
+def test_a_moment_to_come_is_refused_unless_it_is_a_dry_run(database: Database, desk: Desk) -> None:
+    past = Desk(database, "past", clock_at=NOON - DAY)
+    task = past.task(past.case(), due_date=NOON)
+    with pytest.raises(UserError, match=r"the clock of tenant 'past' shows 2025-06-09.*dry_run"):
+        check(database, as_of=NOON)
+    with pytest.raises(UserError, match="the clock of tenant 'one' shows 2025-06-10"):
+        check(database, as_of=NOON + MINUTE, tenant_id="one")
+    assert rows(database, "SELECT FROM litigation.task_checks") == []
+    assert check(database, as_of=NOON + DAY, dry_run=True)["overdueTasks"] == 1
+    check(database, as_of=NOON, tenant_id="one")
+    past.set_clock(NOON + HOUR)
+    check(database, NOON + HOUR)
+    assert events(database, "task_overdue") == [("past", task)]
+
+
+def test_a_tenant_that_is_none_is_refused(database: Database, desk: Desk) -> None:
+    with pytest.raises(UserError, match="There is no tenant 'elsewhere'"):
+        check(database, tenant_id="elsewhere")
+    assert rows(database, "SELECT FROM platform.audit_log") == []
+
+
+def test_of_a_tenant_that_was_removed_nothing_stays_and_when_it_comes_back_it_is_judged_anew(
+    database: Database, desk: Desk
+) -> None:
+    other = Desk(database, "two")
+    case = other.case()
+    late = other.task(case, due_date=NOON - DAY)
+    check(database)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM raw.tenants WHERE tenant_id = 'two'")
+    later = other.task(case, due_date=NOON - HOUR)
+    done = other.task(case, due_date=NOON - HOUR, status="completed", completed_at=NOON)
+    found = check(database, NOON + HOUR)
+    assert (found["overdueTasks"], found["overdueNow"]) == (0, 0)
+    for table in ("task_marks", "task_checks", "task_flags"):
+        assert rows(database, f"SELECT FROM litigation.{table} WHERE tenant_id = 'two'") == []
+    Desk(database, "two")
+    assert check(database, NOON + HOUR)["overdueTasks"] == 1
+    assert set(flags(database)) == {("two", late), ("two", later)}
+    assert ("two", done) not in events(database, "task_overdue")
+
+
+def test_the_check_of_flags_finds_a_wrong_one_of_either_kind(database: Database, desk: Desk) -> None:
+    case = desk.case()
+    desk.task(case, due_date=NOON - DAY)
+    desk.task(case, created_at=NOON - 30 * DAY)
+    desk.hours(low=500)
+    desk.task(case, priority="low", created_at=NOON - 30 * DAY)
+    check(database, grace=HOUR)
+
+    def off() -> int:
+        given = {"grace": GRACE, "hours": json.dumps(DEFAULT_HOURS)}
+        return int(database.run(PACKAGE, "flags_off", given)[0].violations)
+
+    assert len(flags(database)) == 3
+    # What became late since is found by the next check.
+    desk.task(case, due_date=NOON + HOUR)
+    for damage, wrong in [
+        ("DELETE FROM litigation.task_flags WHERE sla_missed_at IS NOT NULL", 2),
+        ("DELETE FROM litigation.task_flags WHERE overdue_since IS NOT NULL", 1),
+        ("UPDATE litigation.task_flags SET sla_missed_at = overdue_since WHERE overdue_since IS NOT NULL", 1),
+        (
+            "UPDATE litigation.task_flags SET overdue_since = flagged_at WHERE sla_missed_at IS NULL",
+            1,
+        ),
+    ]:
+        assert off() == 0
+        with database.transaction() as connection:
+            connection.exec_driver_sql(damage)
+        assert off() == wrong, damage
+        with database.transaction() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO litigation.task_marks (tenant_id, task_id) SELECT tenant_id, id FROM raw.tasks"
+            )
+        assert off() == 0
+        check(database, grace=HOUR)
 
 
 def judged(database: Database, now: datetime, hours: dict[str, dict[str, float]]) -> Any:

@@ -1,16 +1,25 @@
--- Tell each person in one message which open tasks and scheduled hearings of theirs are due in the next 24 hours, most
+-- Tell each person in one message which open tasks and scheduled hearings of theirs are due until the next morning, most
 -- urgent first, and record an event per item and date. A task is its assignee's, or else the people's of its case; a
--- hearing is the owner's and the advocate's of its case. One message a person and day of the tenant.
--- Grain: one row of counts. Uses tasks_open_due_idx and hearings_scheduled_idx by a range per tenant; cases_pkey,
--- courts_pkey; the unique keys of events and notifications keep a second run silent.
+-- hearing is the owner's and the advocate's of its case. One message a person and day of the tenant; a run before :hour
+-- has messages of its own. A day reaches from its :hour, or the moment if that is earlier, to the next day's, or 24 hours
+-- on if that is later: mornings follow each other without a gap, whenever they come and however clocks are changed.
+-- Grain: one row of counts. Uses tenants_pkey; tasks_open_due_idx and hearings_scheduled_idx by a range per tenant;
+-- cases_pkey, courts_pkey; the unique keys of events and notifications keep a second run silent.
 WITH moment AS (
-    SELECT t.tenant_id, t.timezone, m.as_of, CAST(m.as_of AT TIME ZONE t.timezone AS date) AS today
-    FROM platform.tenants AS t
-    CROSS JOIN LATERAL (SELECT coalesce(t.clock_at, CAST(:now AS timestamptz)) AS as_of) AS m
-    WHERE t.tenant_id = ANY (CAST(:tenants AS text[]))
+    SELECT t.tenant_id, t.as_of, least(t.as_of, w.hour) AS begins, greatest(t.as_of + interval '24 hours', w.next) AS ends,
+        concat(d.day, CASE WHEN t.as_of < w.hour THEN concat(':', CAST(:run_id AS text)) END) AS day
+    FROM unnest(CAST(:tenants AS text[]), CAST(:days AS date[])) AS d (tenant_id, day)
+    CROSS JOIN LATERAL (
+        SELECT o.tenant_id, o.timezone, coalesce(o.clock_at, CAST(:now AS timestamptz)) AS as_of
+        FROM platform.tenants AS o WHERE o.tenant_id = d.tenant_id LIMIT 1
+    ) AS t
+    CROSS JOIN LATERAL (
+        SELECT (d.day + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone AS hour,
+            (d.day + 1 + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone AS next
+    ) AS w
 ),
 item AS MATERIALIZED (
-    SELECT m.tenant_id, m.as_of, m.today, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee, i.depth,
+    SELECT m.tenant_id, m.as_of, m.day, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee, i.depth,
         c.case_number, c.title AS case_title, c.owner_id, c.assigned_to, o.name AS court, o.city
     FROM moment AS m
     CROSS JOIN LATERAL (
@@ -18,12 +27,12 @@ item AS MATERIALIZED (
             CAST(NULL AS uuid) AS court_id, t.extra -> 'automation_depth' AS depth
         FROM raw.tasks AS t
         WHERE t.tenant_id = m.tenant_id AND t.status IN ('pending', 'in_progress')
-            AND t.due_date > m.as_of AND t.due_date <= m.as_of + interval '24 hours'
+            AND t.due_date > m.begins AND t.due_date <= m.ends
         UNION ALL
         SELECT 'hearing', h.id, NULL, h.hearing_date, 'high', NULL, h.case_id, h.court_id, NULL
         FROM raw.hearings AS h
         WHERE h.tenant_id = m.tenant_id AND h.status = 'scheduled'
-            AND h.hearing_date > m.as_of AND h.hearing_date <= m.as_of + interval '24 hours'
+            AND h.hearing_date > m.begins AND h.hearing_date <= m.ends
     ) AS i
     LEFT JOIN LATERAL (
         SELECT y.case_number, y.title, y.owner_id, y.assigned_to, y.court_id FROM raw.cases AS y
@@ -47,10 +56,10 @@ happened AS (
     RETURNING id
 ),
 message AS MATERIALIZED (
-    SELECT i.tenant_id, i.today, i.as_of, p.user_id, count(*) AS items,
+    SELECT i.tenant_id, i.day, i.as_of, p.user_id, count(*) AS items,
         min(CASE i.priority WHEN 'critical' THEN 1 WHEN 'high' THEN 2 ELSE 3 END) AS urgency,
         jsonb_agg(jsonb_build_object('type', i.type, 'id', i.id,
-            'title', coalesce(i.title, i.case_title, i.case_number), 'due_at', i.due_at,
+            'title', coalesce(i.title, nullif(i.case_title, ''), i.case_number), 'due_at', i.due_at,
             'priority', i.priority, 'case_number', i.case_number, 'court', i.court, 'city', i.city)
             ORDER BY i.priority NOT IN ('high', 'critical'), i.due_at, i.id) AS listed
     FROM item AS i
@@ -59,7 +68,7 @@ message AS MATERIALIZED (
         UNION SELECT i.owner_id WHERE i.assignee IS NULL AND i.owner_id IS NOT NULL
         UNION SELECT i.assigned_to WHERE i.assignee IS NULL AND i.assigned_to IS NOT NULL
     ) AS p
-    GROUP BY i.tenant_id, i.today, i.as_of, p.user_id
+    GROUP BY i.tenant_id, i.day, i.as_of, p.user_id
 ),
 told AS (
     INSERT INTO notifications.notifications (
@@ -67,7 +76,7 @@ told AS (
     )
     SELECT g.tenant_id, g.user_id, 'deadlines', g.urgency, 'Your Upcoming Deadlines (Next 24 Hours)',
         concat(g.items, CASE g.items WHEN 1 THEN ' item is' ELSE ' items are' END, ' due in the next 24 hours.'),
-        jsonb_build_object('items', g.listed), ARRAY['in_app', 'email'], concat('deadlines:', g.user_id, ':', g.today),
+        jsonb_build_object('items', g.listed), ARRAY['in_app', 'email'], concat('deadlines:', g.user_id, ':', g.day),
         CAST(:run_id AS text), g.as_of
     FROM message AS g
     ON CONFLICT (tenant_id, dedupe_key) DO NOTHING

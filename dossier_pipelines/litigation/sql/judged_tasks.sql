@@ -2,7 +2,8 @@
 -- passed by more than :grace and it is open. sla_missed_at: when the hours of its priority were over, when it is open.
 -- late: the service level was missed, also by a task that was completed too late since the last check.
 -- A working table of the check. Grain: one row per task in task_keys. Uses tasks_pkey, task_flags_pkey.
-SELECT k.tenant_id, k.task_id, t.case_id, t.extra -> 'automation_depth' AS depth, t.priority, t.due_date, m.as_of, m.timezone,
+SELECT k.tenant_id, k.task_id, t.case_id, t.extra -> 'automation_depth' AS depth, t.priority, t.due_date, o.open,
+    m.as_of, m.timezone,
     CAST(m.hours ->> t.priority AS float8) AS hours,
     CASE WHEN o.open AND t.due_date < m.as_of - CAST(:grace AS interval) THEN t.due_date END AS overdue_since,
     CASE WHEN o.open AND d.deadline <= m.as_of THEN d.deadline END AS sla_missed_at,

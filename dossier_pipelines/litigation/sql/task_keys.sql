@@ -1,6 +1,7 @@
 -- The tasks that have to be judged: those that are marked, and those that time has brought since the last check: a due
 -- date that passed, an age that reached the hours of its priority. All open ones and all flagged ones of a tenant whose
--- service levels changed, or whose clock was put back. A working table of the check.
+-- service levels changed, whose clock was put back, or who was judged with another grace: what lies between both would
+-- never be looked at. A working table of the check.
 -- Grain: one row per task. Uses tasks_open_due_idx and tasks_open_created_idx by ranges, tasks_pkey. The fence makes sure
 -- of a probe for each priority: the planner expects a hundred priorities and reads all that is open instead.
 SELECT DISTINCT x.tenant_id, x.task_id
@@ -35,5 +36,6 @@ FROM (
         SELECT f.task_id FROM litigation.task_flags AS f WHERE f.tenant_id = m.tenant_id
     ) AS t
     WHERE m.as_of < m.checked_until
+        OR m.checked_until IS NOT NULL AND m.grace IS DISTINCT FROM CAST(:grace AS interval)
         OR EXISTS (SELECT FROM taken_marks AS k WHERE k.tenant_id = m.tenant_id AND k.task_id IS NULL)
 ) AS x

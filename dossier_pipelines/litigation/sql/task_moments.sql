@@ -1,6 +1,6 @@
--- Every tenant of the desk, the moment that its tasks are judged for, how far they are judged already, and its hours of
--- service by priority. A working table of the check. Grain: one row per tenant. Uses tenants_pkey, task_checks_pkey.
-SELECT r.tenant_id, t.timezone, m.as_of, c.checked_until, h.hours
+-- Every tenant of the desk, the moment that its tasks are judged for, how far they are judged already and with which grace,
+-- and its hours of service by priority. A working table of the check. Grain: one row per tenant. Uses tenants_pkey, task_checks_pkey.
+SELECT r.tenant_id, t.timezone, m.as_of, c.checked_until, c.grace, h.hours
 FROM raw.tenants AS r
 JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
 LEFT JOIN litigation.task_checks AS c ON c.tenant_id = r.tenant_id

@@ -1,5 +1,6 @@
--- Which day it is for a tenant. Grain: one row, or none. Uses tenants_pkey.
-SELECT CAST(coalesce(t.clock_at, CAST(:now AS timestamptz)) AT TIME ZONE t.timezone AS date) AS today
-FROM raw.tenants AS r
-JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
-WHERE r.tenant_id = :tenant_id
+-- Which day it is for a tenant, and whether :hour of it has come. Grain: one row. Uses tenants_pkey.
+SELECT d.today, m.present >= (d.today + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone AS come
+FROM platform.tenants AS t
+CROSS JOIN LATERAL (SELECT coalesce(t.clock_at, CAST(:now AS timestamptz)) AS present) AS m
+CROSS JOIN LATERAL (SELECT CAST(m.present AT TIME ZONE t.timezone AS date) AS today) AS d
+WHERE t.tenant_id = :tenant_id
