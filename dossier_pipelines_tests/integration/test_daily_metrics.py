@@ -217,7 +217,7 @@ def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(databa
     take(database, days[0], days[-1])
     for _ in range(4):
         world.go_on(5)
-        restate_metrics(database, now=NOON)
+        restate_metrics(database, now=NOON, run_id="a restating")
         found, expected = metrics(database), world.expected(days)
         assert {
             key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])
@@ -280,7 +280,7 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
             taken = pool.submit(take, database, yesterday)
             wait_until(lambda: waits() or taken.done(), "the metrics wait for the load, or are taken")
         taken.result()
-    restate_metrics(database, now=NOON)
+    restate_metrics(database, now=NOON, run_id="a restating")
     assert metrics(database)["one", yesterday, "document_count"] == 1
 
 
@@ -327,15 +327,15 @@ def test_the_document_of_a_day_is_the_originals(database: Database) -> None:
     }
 
 
-def unusual_desk(database: Database) -> Desk:
-    """A tenant that has one more document every day, and on the last forty."""
+def unusual_desk(database: Database, *, documents: int = 40) -> Desk:
+    """A tenant that has one more document every day, and on the last so many."""
     desk = Desk(database, clock_at=NOON)
     desk.user(role="admin")
     desk.user(role="clerk")
     case = desk.case(created_at=NOON - 200 * DAY)
     for number in range(2, 200):
         desk.document(case, NOON - number * DAY)
-    for _ in range(40):
+    for _ in range(documents):
         desk.document(case, NOON - DAY)
     return desk
 
@@ -379,6 +379,43 @@ def test_administrators_are_told_of_the_newest_day_once_and_of_no_past_one(datab
     assert "238.0000, where" in told[0].message
     events = rows(database, "SELECT * FROM platform.events WHERE type = 'metric_unusual'")
     assert "document_count" in {row.payload["metric"] for row in events}
+
+
+def test_administrators_are_told_of_what_late_records_make_unusual_on_the_newest_day_once(database: Database) -> None:
+    desk = unusual_desk(database, documents=1)
+    case = scalar(database, "SELECT id FROM raw.cases")
+    take(database, TODAY - 190 * DAY, TODAY - DAY)
+    assert rows(database, "SELECT FROM notifications.notifications") == []
+    for late in (NOON - 20 * DAY, NOON - DAY, NOON - DAY):
+        for _ in range(40):
+            desk.document(case, late)
+        restated = restate_metrics(database, now=NOON, run_id="a restating")
+        told = rows(database, "SELECT title FROM notifications.notifications")
+        assert [row.title for row in told] == ["Unusual: document count on 2025-06-09"] * (late != NOON - 20 * DAY)
+    assert restated.told == 0
+    assert scalar(database, "SELECT count(*) FROM notifications.deliveries") > 0
+
+
+def robust(database: Database) -> dict[tuple[str, date], Any]:
+    found = rows(database, "SELECT * FROM litigation.anomalies WHERE detector = 'weekday_robust'")
+    return {(row.metric, row.day): row.records for row in found}
+
+
+@pytest.mark.parametrize("days", [1, 10])
+def test_a_day_that_turns_out_unusual_when_the_days_before_it_are_taken_has_its_records(
+    database: Database, days: int
+) -> None:
+    unusual_desk(database)
+    take(database, TODAY - days * DAY, TODAY - DAY)
+    assert robust(database) == {}
+    first = TODAY - 150 * DAY
+    take(database, first, TODAY - (days + 1) * DAY)
+    found = robust(database)
+    assert [(each["record"], each["count"]) for each in found["document_count", TODAY - DAY]] == [
+        ("documents_uploaded", 40)
+    ]
+    take(database, first, TODAY - DAY)
+    assert robust(database) == found
 
 
 def test_a_dry_run_finds_the_same_and_keeps_nothing(database: Database) -> None:
