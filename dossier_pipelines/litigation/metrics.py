@@ -254,7 +254,8 @@ def _announce(connection: Connection, *, last_day: date, now: datetime, tenants:
     parameters = {"last_day": last_day, "now": now, "tenants": _names(tenants)}
     if execute(connection, PACKAGE, "announce_metrics", parameters).first():
         connection.exec_driver_sql(
-            "LOCK TABLE raw.tenants, raw.cases, raw.tasks, raw.hearings, raw.case_documents IN SHARE MODE"
+            "LOCK TABLE raw.tenants, raw.sla_policies, raw.cases, raw.tasks, raw.hearings, raw.case_documents "
+            "IN SHARE MODE"
         )
 
 

@@ -65,7 +65,8 @@ def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[
             id=task.id,
             end=end,
         )
-        return past[0].status if past and task.created_at <= end else None
+        assert past or task.created_at > end, "a task has no status after it was set"
+        return past[0].status if task.created_at <= end else None
 
     def ended(task: Any) -> datetime:
         return scalar(
@@ -77,11 +78,12 @@ def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[
             end=end,
         )
 
+    hours = DEFAULT_HOURS | {policy.priority: float(policy.hours) for policy in records("sla_policies")}
     tasks = [(task, status(task)) for task in records("tasks")]
     counted = [(task, state) for task, state in tasks if state not in {None, "cancelled"}]
     missed = overdue = done = 0
     for task, state in counted:
-        deadline = task.created_at + DEFAULT_HOURS[task.priority] * HOUR
+        deadline = task.created_at + hours[task.priority] * HOUR
         done += state == "completed"
         missed += ended(task) > deadline if state == "completed" else deadline <= end
         overdue += state != "completed" and task.due_date is not None and task.due_date < end - GRACE
@@ -111,6 +113,7 @@ class World:
         self.cases: list[Any] = []
         self.tasks: list[Any] = []
         self.hearings: list[Any] = []
+        self.policies: dict[str, dict[str, Any]] = {}
         for desk in self.desks.values():
             self.cases.append((desk, desk.case(created_at=NOON - 30 * DAY)))
         self.go_on(60)
@@ -126,7 +129,10 @@ class World:
     def go_on(self, steps: int) -> None:
         for _ in range(steps):
             self.random.choice(
-                [self._case, self._task, self._task, self._finish, self._change, self._hearing, self._document]
+                [
+                    *(self._case, self._task, self._task, self._finish, self._change, self._hearing, self._document),
+                    self._policy,
+                ]
             )()
 
     def _of(self, found: list[Any]) -> Any:
@@ -159,7 +165,7 @@ class World:
     def _change(self) -> None:
         if self.tasks:
             desk, task = self._of(self.tasks)
-            match self.random.randint(0, 4):
+            match self.random.randint(0, 5):
                 case 0:
                     desk.change("tasks", task, due_date=self.moment())
                 case 1:
@@ -171,6 +177,19 @@ class World:
                 case 4:
                     desk.remove("tasks", task)
                     self.tasks.remove((desk, task))
+                case 5:
+                    desk.change("tasks", task, created_at=self.moment())
+
+    def _policy(self) -> None:
+        desk = self._of(list(self.desks.values()))
+        policies = self.policies.setdefault(desk.tenant_id, {})
+        priority = self._of(list(DEFAULT_HOURS))
+        if priority not in policies:
+            policies[priority] = desk.policy(priority, self.random.randint(1, 300))
+        elif self.random.random() < 0.5:
+            desk.change("sla_policies", policies[priority], hours=self.random.randint(1, 300))
+        else:
+            desk.remove("sla_policies", policies.pop(priority))
 
     def _hearing(self) -> None:
         desk, case = self._of(self.cases)
@@ -282,6 +301,57 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
         taken.result()
     restate_metrics(database, now=NOON, run_id="a restating")
     assert metrics(database)["one", yesterday, "document_count"] == 1
+
+
+def test_other_service_levels_are_in_the_days_from_the_first_on(database: Database) -> None:
+    desk = Desk(database, clock_at=NOON)
+    desk.task(desk.case(created_at=NOON - 30 * DAY), created_at=NOON - 20 * DAY, priority="low")
+    first, last = TODAY - 19 * DAY, TODAY - DAY
+
+    def compliant() -> int:
+        restate_metrics(database, now=NOON, run_id="a restating")
+        found = metrics(database)
+        return sum(found["one", day, "sla_compliance_rate"] == 1 for day in days_between(first, last))
+
+    take(database, first, last)
+    # Ten days from noon on end within the tenth.
+    assert compliant() == 9
+    policy = desk.policy("low", 48)
+    assert compliant() == 1
+    desk.change("sla_policies", policy, hours=72)
+    assert compliant() == 2
+    desk.change("sla_policies", policy, hours=72)
+    assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+    desk.remove("sla_policies", policy)
+    assert compliant() == 9
+
+
+CREATED: Final = NOON - 8 * DAY
+TASKS: Final[dict[str, dict[str, Any]]] = {
+    "open": {"status": "pending", "due_date": NOON - 6 * DAY},
+    "completed": {"status": "completed", "completed_at": NOON - 7 * DAY},
+    "completed, nobody knows when": {"status": "completed"},
+    "completed before the creation that it came with": {"status": "completed", "completed_at": NOON - 12 * DAY},
+}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("moved", [-6, 4, 7.5])
+def test_a_corrected_creation_is_in_the_days_as_if_it_had_come_so(database: Database, kind: str, moved: float) -> None:
+    corrected, right = (Desk(database, name, clock_at=NOON) for name in ("corrected", "right"))
+    task = corrected.task(corrected.case(created_at=NOON - 30 * DAY), created_at=CREATED, **TASKS[kind])
+    right.task(right.case(created_at=NOON - 30 * DAY), created_at=CREATED + moved * DAY, **TASKS[kind])
+    days = days_between(TODAY - 20 * DAY, TODAY - DAY)
+    take(database, days[0], days[-1])
+    corrected.change("tasks", task, created_at=CREATED + moved * DAY)
+    restate_metrics(database, now=NOON, run_id="a restating")
+    found = metrics(database)
+    named = {
+        name: {key[1:]: value for key, value in found.items() if key[0] == name} for name in ("corrected", "right")
+    }
+    assert named["corrected"] == named["right"]
+    kept = "SELECT ordinal, status, valid_from FROM litigation.task_history WHERE tenant_id = :of ORDER BY ordinal"
+    assert rows(database, kept, of="corrected") == rows(database, kept, of="right")
 
 
 UNCHANGED: Final[dict[str, Callable[[Desk, Any, Any], object]]] = {
