@@ -107,7 +107,7 @@ def take_metrics(
     Raises UserError for a range that ends before it starts, that no tenant's clock has reached to its end, or that
     begins before the first record; LeaseLostError when ``lease`` is lost.
     """
-    _require_range(database, first_day=first_day, last_day=last_day, now=now)
+    _require_range(database, first_day=first_day, last_day=last_day, now=now, tenants=tenants)
     if not dry_run:
         database.in_transaction(partial(_announce, last_day=last_day, now=now, tenants=tenants))
     count = database.run(PACKAGE, "count_tenants", {"tenants": _names(tenants)})[0].tenants
@@ -217,15 +217,41 @@ def restate_metrics(
     return _total(chunks)
 
 
-def _require_range(database: Database, *, first_day: date, last_day: date, now: datetime) -> None:
+def missing_ranges(database: Database, *, since: date, now: datetime) -> list[tuple[date, date]]:
+    """Return the unbroken ranges of days, first and last, of each of which some tenant has to get its metrics yet.
+
+    Days that were missed for whatever time are among them, from ``since`` on; ``now`` as in `take_metrics`.
+    """
+    ranges: list[tuple[date, date]] = []
+    rows = database.run(PACKAGE, "missing_days", {"since": since, "now": now})
+    for first, last in sorted((row.first_day, row.last_day) for row in rows):
+        if ranges and first <= ranges[-1][1] + ONE_DAY:
+            ranges[-1] = ranges[-1][0], max(ranges[-1][1], last)
+        else:
+            ranges.append((first, last))
+    return ranges
+
+
+def tenants_missing(database: Database, *, first_day: date, last_day: date, now: datetime) -> list[str]:
+    """Return the tenants that lack a day of the range which has come to its end for them."""
+    rows = database.run(PACKAGE, "missing_days", {"since": first_day, "now": now})
+    return sorted({row.tenant_id for row in rows if row.first_day <= last_day})
+
+
+def _require_range(
+    database: Database, *, first_day: date, last_day: date, now: datetime, tenants: Sequence[str] | None
+) -> None:
     if last_day < first_day:
         raise UserError(
             f"The range ends on {last_day}, before it starts, on {first_day}. Name the earlier day first. "
             "Nothing was written."
         )
-    reach = database.run(PACKAGE, "metric_reach", {"now": now})[0]
+    if tenants is not None and not tenants:
+        return
+    reach = database.run(PACKAGE, "metric_reach", {"now": now, "tenants": _names(tenants)})[0]
     if reach.oldest is None:
-        raise UserError("The litigation desk has no case yet. Load its source; nothing was written.")
+        whose = "The litigation desk" if tenants is None else f"The tenant {', '.join(tenants)}"
+        raise UserError(f"{whose} has no case yet. Load its source; nothing was written.")
     if last_day > reach.newest:
         raise UserError(
             f"{last_day} has not come to its end: the newest day that has is {reach.newest}. Name a range that ends "

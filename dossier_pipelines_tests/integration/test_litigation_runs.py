@@ -166,21 +166,68 @@ def test_the_schedule_of_metrics_takes_each_day_that_has_come_to_its_end_and_tho
     desk.set_clock(None)
     ends = datetime(2025, 6, 9, 20, 59, tzinfo=UTC)
 
-    def due(at: datetime) -> list[str]:
-        return [
-            request.partition_key for request in tick(database, instance, "analytics_snapshot", at).run_requests or []
-        ]
+    def due(at: datetime) -> list[tuple[str, str]]:
+        requests = tick(database, instance, "analytics_snapshot", at).run_requests or []
+        assert len({request.run_key for request in requests}) == len(requests)
+        return [days_of(request) for request in requests]
 
-    assert due(ends) == ["2025-06-09"]
-    assert due(ends - MINUTE) == ["2025-06-08"]
-    execute(
-        database,
-        instance,
-        "analytics_snapshot_job",
-        tags={"dagster/asset_partition_range_start": "2025-06-08", "dagster/asset_partition_range_end": "2025-06-09"},
-    )
+    assert due(ends) == [("2025-06-09", "2025-06-09")]
+    assert due(ends - MINUTE) == [("2025-06-08", "2025-06-08")]
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-05", "2025-06-06"))
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-09", "2025-06-09"))
+    assert due(ends) == [("2025-06-07", "2025-06-08")]
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-07", "2025-06-08"))
     assert due(ends) == []
-    assert due(ends + 3 * DAY) == ["2025-06-10", "2025-06-11", "2025-06-12"]
+    assert due(ends + 3 * DAY) == [("2025-06-10", "2025-06-12")]
+    # A month without any run is one run.
+    assert due(ends + 31 * DAY) == [("2025-06-10", "2025-07-10")]
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+def days_of(request: dg.RunRequest) -> tuple[str, str]:
+    """The first and the last day that a run is asked for."""
+    tags = request.tags
+    first = request.partition_key or tags["dagster/asset_partition_range_start"]
+    return first, request.partition_key or tags["dagster/asset_partition_range_end"]
+
+
+def test_a_scheduled_run_takes_those_who_lack_a_day_and_a_run_by_hand_takes_all(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    desk.set_clock(None)
+    Desk(database, "york", timezone="America/New_York").case(created_at=NOON - 40 * DAY)
+    # It has no case before the day that follows.
+    Desk(database, "young").case(created_at=NOON + 2 * DAY)
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-08", "2025-06-08"))
+
+    def taken(request: dg.RunRequest) -> int:
+        job = "analytics_snapshot_job"
+        result = execute(database, instance, job, tags=request.tags, partition_key=request.partition_key)
+        assert result.success
+        [audited] = rows(database, "SELECT details FROM platform.audit_log WHERE run_id = :of", of=result.run_id)
+        return int(audited.details["results"]["tenants"])
+
+    def due(at: datetime) -> dg.RunRequest:
+        [request] = tick(database, instance, "analytics_snapshot", at).run_requests
+        assert isinstance(request, dg.RunRequest)
+        return request
+
+    day, month = due(datetime(2025, 6, 9, 20, 59, tzinfo=UTC)), due(datetime(2025, 7, 9, 20, 59, tzinfo=UTC))
+    assert (days_of(day), days_of(month)) == (("2025-06-09", "2025-06-09"), ("2025-06-09", "2025-07-09"))
+    assert taken(day) == 2
+    assert taken(day) == 0
+    assert taken(dg.RunRequest(partition_key=day.partition_key)) == 3
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "DELETE FROM litigation.daily_metrics WHERE tenant_id = 'york' AND day = '2025-06-09'"
+        )
+    assert taken(day) == 1
+    assert taken(month) == 3
+    assert taken(month) == 0
+    assert scalar(database, "SELECT max(day) FROM litigation.daily_metrics").isoformat() == "2025-07-09"
 
 
 def test_late_records_are_restated_by_a_run_of_the_sensor(
