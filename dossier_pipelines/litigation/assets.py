@@ -1,5 +1,6 @@
 """The desk's assets: each one call and its counts. What they compute is in metrics.py, sql/ and ingestion."""
 
+import time
 from collections.abc import Mapping
 from datetime import date, timedelta
 
@@ -20,6 +21,7 @@ from dossier_pipelines.shared.asset_metadata import column_lineage, table_metada
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings, read_settings
 from dossier_pipelines.shared.partitions import daily_partitions
+from dossier_pipelines.shared.result_document import result_document
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 GROUP = "litigation"
@@ -175,6 +177,7 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.MaterializeResult[None]:
         """Take the metrics of the run's days, whether one or thousands."""
+        began = time.monotonic()
         keys = context.partition_key_range
         with readable_failures("Taking daily metrics"):
             current = read_settings()
@@ -206,6 +209,13 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 metadata={**newest, "unusual": result.robust, "unusual_by_the_original_rule": result.original},
             )
         )
+        document = result_document(
+            "analytics-snapshot", result.figures(), executed_at=now, seconds=time.monotonic() - began
+        )
+        # Of the run, not of a day: stored once, however many days it took.
+        context.log_event(
+            dg.AssetObservation(asset_key=DAILY_METRICS_KEY, metadata={"result": dg.MetadataValue.json(document)})
+        )
         # The same for every day of the range, and stored with each: a few figures, no more.
         return dg.MaterializeResult(metadata={"days": result.days, "rows_written": result.written})
 
@@ -215,8 +225,8 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 def late_by_tenant(database: Database) -> dict[str, int | dg.MarkdownMetadataValue]:
     """Return what is late now, by tenant, as a table for the UI."""
     rows = database.run(PACKAGE, "late_by_tenant")
-    lines = ["| tenant | overdue | service level missed | longest, days |", "|---|---:|---:|---:|"] + [
-        f"| {row.tenant} | {row.overdue} | {row.violating} | {row.longest or ''} |" for row in rows
+    lines = ["| tenant | name | overdue | service level missed | longest, days |", "|---|---|---:|---:|---:|"] + [
+        f"| {row.tenant_id} | {row.name} | {row.overdue} | {row.violating} | {row.longest or ''} |" for row in rows
     ]
     return {
         "overdue": sum(row.overdue for row in rows),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -104,27 +104,31 @@ def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[
 class World:
     """Tenants in several zones, with records at and about the ends of their days."""
 
-    def __init__(self, database: Database, seed: int) -> None:
+    def __init__(
+        self, database: Database, seed: int, *, zones: Mapping[str, str] = ZONES, noon: datetime = NOON
+    ) -> None:
         self.random = Random(seed)
         self.database = database
+        self.zones = zones
+        self.noon = noon
         self.desks = {
-            name: Desk(database, name, timezone=zone, clock_at=NOON + 2 * DAY) for name, zone in ZONES.items()
+            name: Desk(database, name, timezone=zone, clock_at=noon + 2 * DAY) for name, zone in zones.items()
         }
         self.cases: list[Any] = []
         self.tasks: list[Any] = []
         self.hearings: list[Any] = []
         self.policies: dict[str, dict[str, Any]] = {}
         for desk in self.desks.values():
-            self.cases.append((desk, desk.case(created_at=NOON - 30 * DAY)))
+            self.cases.append((desk, desk.case(created_at=noon - 30 * DAY)))
         self.go_on(60)
 
     def moment(self) -> datetime:
         if self.random.random() < 0.4:
-            zone = self.random.choice(list(ZONES.values()))
-            return end_of(TODAY - self.random.randint(0, 12) * DAY, zone) + self.random.choice(
+            zone = self.random.choice(list(self.zones.values()))
+            return end_of(self.noon.date() - self.random.randint(0, 12) * DAY, zone) + self.random.choice(
                 [timedelta(0), timedelta(microseconds=1), GRACE, -GRACE]
             )
-        return NOON - self.random.randint(-20, 300) * HOUR
+        return self.noon - self.random.randint(-20, 300) * HOUR
 
     def go_on(self, steps: int) -> None:
         for _ in range(steps):
@@ -208,7 +212,7 @@ class World:
     def expected(self, days: list[date]) -> dict[tuple[str, date, str], float | None]:
         return {
             (name, day, metric): value
-            for name, zone in ZONES.items()
+            for name, zone in self.zones.items()
             for day in days
             for metric, value in looked_up(self.database, name, zone, day).items()
         }
@@ -242,6 +246,47 @@ def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(databa
             key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])
         } == {}
     assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+
+
+# New York's clocks change at two in the night. Cairo's, and Havana's in spring, do at midnight: a day begins at one, or
+# its last hour comes twice. Havana's go back at one, so that the first hour of the day comes twice.
+CHANGING: Final = {"new-york": "America/New_York", "cairo": "Africa/Cairo", "havana": "America/Havana"}
+CHANGES: Final = {
+    "America, spring": date(2025, 3, 9),
+    "Cairo, spring": date(2025, 4, 25),
+    "Cairo, autumn": date(2025, 10, 30),
+    "America, autumn": date(2025, 11, 2),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_days_on_which_clocks_change_are_what_looking_at_every_record_says(database: Database, change: str) -> None:
+    noon = datetime.combine(CHANGES[change] + 5 * DAY, time(9), UTC)
+    world = World(database, 30, zones=CHANGING, noon=noon)
+    for desk, case in world.cases[:3]:
+        # The hours about the change, and its own moments.
+        for zone in CHANGING.values():
+            for day in days_between(CHANGES[change] - DAY, CHANGES[change] + DAY):
+                end = end_of(day, zone)
+                for at in (
+                    end,
+                    end + timedelta(microseconds=1),
+                    end - HOUR,
+                    end + HOUR,
+                    end + HOUR / 2,
+                    end - HOUR / 2,
+                ):
+                    desk.document(case, at)
+                desk.task(case, created_at=end - 10 * DAY, due_date=end - GRACE)
+                desk.task(case, created_at=end - 10 * HOUR + HOUR / 2, priority="critical")
+    days = days_between(CHANGES[change] - 2 * DAY, CHANGES[change] + DAY)
+    take(database, days[0], days[-1], now=noon)
+    found, expected = metrics(database), world.expected(days)
+    assert {key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])} == {}
+    world.go_on(10)
+    restate_metrics(database, now=noon, run_id="a restating")
+    found, expected = metrics(database), world.expected(days)
+    assert {key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])} == {}
 
 
 def test_a_range_taken_again_or_piece_by_piece_changes_no_byte(database: Database) -> None:
