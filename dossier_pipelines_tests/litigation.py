@@ -74,7 +74,10 @@ class Desk:
 
     def hours(self, **hours: float) -> None:
         for priority, number in hours.items():
-            self._insert("sla_policies", priority=priority, hours=number)
+            self.policy(priority, number)
+
+    def policy(self, priority: str, hours: float) -> uuid.UUID:
+        return self._insert("sla_policies", priority=priority, hours=hours)
 
     def change(self, table: str, record: uuid.UUID, **values: Any) -> None:
         settings = ", ".join(f"{name} = :{name}" for name in values)

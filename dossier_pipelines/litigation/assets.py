@@ -1,5 +1,6 @@
 """The desk's assets: each one call and its counts. What they compute is in metrics.py, sql/ and ingestion."""
 
+import time
 from collections.abc import Mapping
 from datetime import date, timedelta
 
@@ -11,7 +12,7 @@ from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.load import LoadResult
 from dossier_pipelines.litigation import lineage, locks, tables
 from dossier_pipelines.litigation.entities import ENTITIES, TENANTS
-from dossier_pipelines.litigation.metrics import MetricChunk, take_metrics
+from dossier_pipelines.litigation.metrics import MetricChunk, take_metrics, tenants_missing
 from dossier_pipelines.litigation.service_levels import PACKAGE
 from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.notifications.recording import delivery_policy
@@ -20,12 +21,16 @@ from dossier_pipelines.shared.asset_metadata import column_lineage, table_metada
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings, read_settings
 from dossier_pipelines.shared.partitions import daily_partitions
+from dossier_pipelines.shared.result_document import result_document
 from dossier_pipelines.shared.runs import readable_failures, run_moment
 
 GROUP = "litigation"
 DAILY_METRICS_KEY = dg.AssetKey(["litigation", "daily_metrics"])
 ANOMALIES_KEY = dg.AssetKey(["litigation", "anomalies"])
 LATE_TASKS_KEY = dg.AssetKey(["litigation", "late_tasks"])
+# The tags of a run for those tenants only that lack a day of it. Days end in one time zone after the other, and for the
+# most tenants a scheduled run has nothing to do.
+ONLY_MISSING = {"dossier/tenants": "missing"}
 RAW_DESCRIPTIONS = {
     "tenants": "The parties that the litigation desk works for, each apart from the others, with its time zone.",
     "users": "The people of the desk's tenants, as the source has them; they lie in raw.users with everybody else.",
@@ -172,18 +177,26 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.MaterializeResult[None]:
         """Take the metrics of the run's days, whether one or thousands."""
+        began = time.monotonic()
         keys = context.partition_key_range
         with readable_failures("Taking daily metrics"):
             current = read_settings()
+            now = run_moment(context.instance, context.run.run_id)
+            first_day, last_day = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
             with locks.METRICS.lease(
                 database, holder=context.run.run_id, patience_seconds=locks.METRICS_PATIENCE_SECONDS
             ) as lease:
+                tenants = None
+                # One that is repeated by hand keeps its tags, and is for all.
+                if context.run.tags.items() >= ONLY_MISSING.items() and context.run.parent_run_id is None:
+                    tenants = tenants_missing(database, first_day=first_day, last_day=last_day, now=now)
                 result = take_metrics(
                     database,
-                    first_day=date.fromisoformat(keys.start),
-                    last_day=date.fromisoformat(keys.end),
-                    now=run_moment(context.instance, context.run.run_id),
+                    first_day=first_day,
+                    last_day=last_day,
+                    now=now,
                     run_id=context.run.run_id,
+                    tenants=tenants,
                     grace=timedelta(minutes=current.overdue_grace_minutes),
                     policy=delivery_policy(current),
                     lease=lease,
@@ -196,6 +209,13 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 metadata={**newest, "unusual": result.robust, "unusual_by_the_original_rule": result.original},
             )
         )
+        document = result_document(
+            "analytics-snapshot", result.figures(), executed_at=now, seconds=time.monotonic() - began
+        )
+        # Of the run, not of a day: stored once, however many days it took.
+        context.log_event(
+            dg.AssetObservation(asset_key=DAILY_METRICS_KEY, metadata={"result": dg.MetadataValue.json(document)})
+        )
         # The same for every day of the range, and stored with each: a few figures, no more.
         return dg.MaterializeResult(metadata={"days": result.days, "rows_written": result.written})
 
@@ -205,8 +225,8 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
 def late_by_tenant(database: Database) -> dict[str, int | dg.MarkdownMetadataValue]:
     """Return what is late now, by tenant, as a table for the UI."""
     rows = database.run(PACKAGE, "late_by_tenant")
-    lines = ["| tenant | overdue | service level missed | longest, days |", "|---|---:|---:|---:|"] + [
-        f"| {row.tenant} | {row.overdue} | {row.violating} | {row.longest or ''} |" for row in rows
+    lines = ["| tenant | name | overdue | service level missed | longest, days |", "|---|---|---:|---:|---:|"] + [
+        f"| {row.tenant_id} | {row.name} | {row.overdue} | {row.violating} | {row.longest or ''} |" for row in rows
     ]
     return {
         "overdue": sum(row.overdue for row in rows),

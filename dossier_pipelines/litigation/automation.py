@@ -1,11 +1,12 @@
 """What runs, and when. Hours are each tenant's own: a schedule ticks, the database says who is due."""
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
 from dossier_pipelines.litigation import locks
-from dossier_pipelines.litigation.assets import DAILY_METRICS_KEY, LATE_TASKS_KEY, RAW_ASSETS
+from dossier_pipelines.litigation.assets import DAILY_METRICS_KEY, LATE_TASKS_KEY, ONLY_MISSING, RAW_ASSETS
+from dossier_pipelines.litigation.metrics import missing_ranges
 from dossier_pipelines.litigation.ops import (
     check_sla_and_overdue_job,
     check_upcoming_deadlines_job,
@@ -82,6 +83,19 @@ def _morning_schedule(
     return decide
 
 
+def _days_request(first: date, last: date, moment: datetime) -> dg.RunRequest:
+    """Return the request for one run of the days, of the tenants that lack any."""
+    # A day ends several times, in one time zone after the other.
+    run_key = f"{first} to {last} at {moment.isoformat()}"
+    if first == last:
+        return dg.RunRequest(partition_key=first.isoformat(), run_key=run_key, tags=ONLY_MISSING)
+    days = {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+    return dg.RunRequest(run_key=run_key, tags={**ONLY_MISSING, **days})
+
+
 def _metrics_schedule(settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule that takes each day that has come to its end somewhere, and days that were missed."""
 
@@ -99,12 +113,11 @@ def _metrics_schedule(settings: Settings) -> dg.ScheduleDefinition:
         reason = busy_reason(context.instance, locks.METRICS)
         if reason:
             return dg.SkipReason(reason)
-        missing = database.run(PACKAGE, "missing_days", {"now": context.scheduled_execution_time})
+        moment = context.scheduled_execution_time
+        missing = missing_ranges(database, since=settings.history_start, now=moment)
         if not missing:
             return dg.SkipReason("Every day that has come to its end has its metrics.")
-        # A day ends several times, in one time zone after the other.
-        moment = context.scheduled_execution_time.isoformat()
-        return [dg.RunRequest(partition_key=str(row.day), run_key=f"{row.day} at {moment}") for row in missing]
+        return [_days_request(first, last, moment) for first, last in missing]
 
     return analytics_snapshot
 

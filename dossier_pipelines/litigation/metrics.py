@@ -6,7 +6,7 @@ A day is as of its end in the tenant's zone. What is stored depends on the recor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
-from dossier_pipelines.shared.audit import record_results
-from dossier_pipelines.shared.database import Database, create_working_table, execute
+from dossier_pipelines.shared.audit import read_results, record_results
+from dossier_pipelines.shared.database import Database, create_working_table, execute, statement
 from dossier_pipelines.shared.failures import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ONE_DAY: Final = timedelta(days=1)
 JOB: Final = "analytics_snapshot_job"
+RESTATE_JOB: Final = "restate_metrics_job"
 WORK_MEM: Final = "128MB"
 # Each chunk reads all records once, and holds what it writes until it commits.
 MOST_TENANT_DAYS: Final = 250_000
@@ -63,9 +64,24 @@ class MetricResult:
     """What was done for a range of days."""
 
     days: int
+    tenants: int
+    """Those whose metrics were taken; of a range that took several transactions the most that one had."""
     written: int
     robust: int
     original: int
+    told: int
+
+    def figures(self, *, dry_run: bool = False) -> dict[str, int | bool]:
+        """Return what the audit log and the result document say of it."""
+        return {
+            "days": self.days,
+            "tenants": self.tenants,
+            "metricsWritten": self.written,
+            "anomaliesDetected": self.robust,
+            "anomaliesByOriginalRule": self.original,
+            "alertsSent": self.told,
+            "dryRun": dry_run,
+        }
 
 
 def take_metrics(
@@ -91,16 +107,17 @@ def take_metrics(
     Raises UserError for a range that ends before it starts, that no tenant's clock has reached to its end, or that
     begins before the first record; LeaseLostError when ``lease`` is lost.
     """
-    _require_range(database, first_day=first_day, last_day=last_day, now=now)
+    _require_range(database, first_day=first_day, last_day=last_day, now=now, tenants=tenants)
     if not dry_run:
         database.in_transaction(partial(_announce, last_day=last_day, now=now, tenants=tenants))
     count = database.run(PACKAGE, "count_tenants", {"tenants": _names(tenants)})[0].tenants
     step = max(1, MOST_TENANT_DAYS // max(1, count))
-    chunks = []
-    for first, last in _pieces(first_day, last_day, step):
-        chunk = database.in_transaction(
-            partial(
-                _chunk,
+    chunks: list[MetricChunk] = []
+
+    def take(connection: Connection, first: date, last: date) -> list[MetricChunk]:
+        return [
+            _chunk(
+                connection,
                 first_day=first,
                 last_day=last,
                 now=now,
@@ -112,29 +129,50 @@ def take_metrics(
                 tell=Telling(run_id=run_id, policy=policy),
                 dry_run=dry_run,
             )
-        )
-        chunks.append(chunk)
-        report(chunk)
-    result = _total(chunks)
-    results: dict[str, int | bool] = {
-        "days": result.days,
-        "tenants": count,
-        "metricsWritten": result.written,
-        "anomaliesDetected": result.robust,
-        "anomaliesByOriginalRule": result.original,
-        "alertsSent": sum(chunk.told for chunk in chunks),
-        "dryRun": dry_run,
-    }
-    database.in_transaction(lambda connection: record_results(connection, run_id=run_id, job=JOB, results=results))
-    return result
+        ]
+
+    for first, last in _pieces(first_day, last_day, step):
+        work = partial(take, first=first, last=last)
+        chunks += _recorded(database, work, before=chunks, run_id=run_id, job=JOB, dry_run=dry_run)
+        report(chunks[-1])
+    return _total(chunks)
+
+
+def _recorded(
+    database: Database,
+    work: Callable[[Connection], list[MetricChunk]],
+    *,
+    before: Sequence[MetricChunk] = (),
+    run_id: str,
+    job: str,
+    dry_run: bool = False,
+) -> list[MetricChunk]:
+    """Return what ``work`` made of a transaction, in which the run writes down what it has done with ``before``."""
+    made: list[MetricChunk] = []
+
+    def attempt(connection: Connection) -> list[MetricChunk]:
+        nonlocal made
+        # The commit may have taken effect though its answer was lost; then what it wrote down is there.
+        if made and read_results(connection, run_id=run_id).items() >= figures().items():
+            return made
+        made = work(connection)
+        record_results(connection, run_id=run_id, job=job, results=figures())
+        return made
+
+    def figures() -> dict[str, int | bool]:
+        return _total([*before, *made]).figures(dry_run=dry_run)
+
+    return database.in_transaction(attempt)
 
 
 def _total(chunks: Sequence[MetricChunk]) -> MetricResult:
     return MetricResult(
         days=sum((chunk.last_day - chunk.first_day).days + 1 for chunk in chunks),
+        tenants=max((chunk.tenants for chunk in chunks), default=0),
         written=sum(chunk.written for chunk in chunks),
         robust=sum(chunk.robust for chunk in chunks),
         original=sum(chunk.original for chunk in chunks),
+        told=sum(chunk.told for chunk in chunks),
     )
 
 
@@ -142,11 +180,16 @@ def restate_metrics(
     database: Database,
     *,
     now: datetime,
+    run_id: str,
     grace: timedelta = timedelta(minutes=15),
+    policy: DeliveryPolicy = DEFAULT_POLICY,
     lease: Lease | None = None,
     report: Callable[[MetricChunk], None] = lambda _: None,
 ) -> MetricResult:
-    """Take the days anew that later records have overtaken, of the marked tenants; all in one transaction."""
+    """Take the days anew that later records have overtaken, of the marked tenants; all in one transaction.
+
+    What they make unusual on a tenant's newest day is told as `take_metrics` does; LeaseLostError as there.
+    """
 
     def restate(connection: Connection) -> list[MetricChunk]:
         if lease is not None:
@@ -164,24 +207,51 @@ def restate_metrics(
                 grace=grace,
                 lease=lease,
                 judge_on=False,
+                tell=Telling(run_id=run_id, policy=policy),
             )
         ]
 
-    chunks = database.in_transaction(restate)
+    chunks = _recorded(database, restate, run_id=run_id, job=RESTATE_JOB)
     for chunk in chunks:
         report(chunk)
     return _total(chunks)
 
 
-def _require_range(database: Database, *, first_day: date, last_day: date, now: datetime) -> None:
+def missing_ranges(database: Database, *, since: date, now: datetime) -> list[tuple[date, date]]:
+    """Return the unbroken ranges of days, first and last, of each of which some tenant has to get its metrics yet.
+
+    Days that were missed for whatever time are among them, from ``since`` on; ``now`` as in `take_metrics`.
+    """
+    ranges: list[tuple[date, date]] = []
+    rows = database.run(PACKAGE, "missing_days", {"since": since, "now": now})
+    for first, last in sorted((row.first_day, row.last_day) for row in rows):
+        if ranges and first <= ranges[-1][1] + ONE_DAY:
+            ranges[-1] = ranges[-1][0], max(ranges[-1][1], last)
+        else:
+            ranges.append((first, last))
+    return ranges
+
+
+def tenants_missing(database: Database, *, first_day: date, last_day: date, now: datetime) -> list[str]:
+    """Return the tenants that lack a day of the range which has come to its end for them."""
+    rows = database.run(PACKAGE, "missing_days", {"since": first_day, "now": now})
+    return sorted({row.tenant_id for row in rows if row.first_day <= last_day})
+
+
+def _require_range(
+    database: Database, *, first_day: date, last_day: date, now: datetime, tenants: Sequence[str] | None
+) -> None:
     if last_day < first_day:
         raise UserError(
             f"The range ends on {last_day}, before it starts, on {first_day}. Name the earlier day first. "
             "Nothing was written."
         )
-    reach = database.run(PACKAGE, "metric_reach", {"now": now})[0]
+    if tenants is not None and not tenants:
+        return
+    reach = database.run(PACKAGE, "metric_reach", {"now": now, "tenants": _names(tenants)})[0]
     if reach.oldest is None:
-        raise UserError("The litigation desk has no case yet. Load its source; nothing was written.")
+        whose = "The litigation desk" if tenants is None else f"The tenant {', '.join(tenants)}"
+        raise UserError(f"{whose} has no case yet. Load its source; nothing was written.")
     if last_day > reach.newest:
         raise UserError(
             f"{last_day} has not come to its end: the newest day that has is {reach.newest}. Name a range that ends "
@@ -210,7 +280,8 @@ def _announce(connection: Connection, *, last_day: date, now: datetime, tenants:
     parameters = {"last_day": last_day, "now": now, "tenants": _names(tenants)}
     if execute(connection, PACKAGE, "announce_metrics", parameters).first():
         connection.exec_driver_sql(
-            "LOCK TABLE raw.tenants, raw.cases, raw.tasks, raw.hearings, raw.case_documents IN SHARE MODE"
+            "LOCK TABLE raw.tenants, raw.sla_policies, raw.cases, raw.tasks, raw.hearings, raw.case_documents "
+            "IN SHARE MODE"
         )
 
 
@@ -269,7 +340,7 @@ def _chunk(
     written = execute(
         connection, PACKAGE, "write_daily_metrics", {"first_day": first_day, "last_day": last_day}
     ).rowcount
-    judged = _judge(connection, first_day=first_day, last_day=last_day, tenants=tenants, judge_on=judge_on)
+    judged = _judge(connection, parameters, judge_on=judge_on)
     connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
     told = 0
     if tell is not None:
@@ -288,28 +359,40 @@ def _chunk(
     )
 
 
-def _judge(
-    connection: Connection, *, first_day: date, last_day: date, tenants: Sequence[str] | None, judge_on: bool
-) -> sa.Row[Any]:
+def _judge(connection: Connection, parameters: Mapping[str, Any], *, judge_on: bool) -> sa.Row[Any]:
     """Judge the days, and those after them whose verdict rests on them; write what is unusual."""
     # Only runs judge; numpy is nothing for whoever loads the definitions.
     from dossier_pipelines.litigation.unusual import HISTORY, unusual_days
 
-    to_day = last_day + HISTORY if judge_on else last_day
-    series = execute(
-        connection,
-        PACKAGE,
-        "metric_series",
-        {
-            "from_day": first_day - HISTORY,
-            "to_day": to_day,
-            "tenants": _names(tenants),
-        },
-    ).all()
-    found = unusual_days(series, from_day=first_day - HISTORY, since=first_day)
+    first_day, last_day = parameters["first_day"], parameters["last_day"]
+    scope = {
+        "from_day": first_day - HISTORY,
+        "to_day": last_day + HISTORY if judge_on else last_day,
+        "tenants": parameters["tenants"],
+    }
+    series = execute(connection, PACKAGE, "metric_series", scope).all()
+    found = unusual_days(series, from_day=scope["from_day"], since=first_day)
+    later = [
+        {name: row[name] for name in ("tenant_id", "metric", "day")}
+        for row in found
+        if row["detector"] == "weekday_robust" and row["day"] > last_day.isoformat()
+    ]
+    if later:
+        _add_later_events(connection, later, parameters)
     return execute(
-        connection,
-        PACKAGE,
-        "write_anomalies",
-        {"found": json.dumps(found), "from_day": first_day, "to_day": to_day, "tenants": _names(tenants)},
+        connection, PACKAGE, "write_anomalies", {**scope, "from_day": first_day, "found": json.dumps(found)}
     ).one()
+
+
+def _add_later_events(
+    connection: Connection, later: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+) -> None:
+    """Add the events of days after the range whose anomalies have no records yet: verdicts reach further than it."""
+    given = {"later": json.dumps(later)}
+    create_working_table(connection, PACKAGE, "later_scope", analyzed="tenant_id", parameters=given)
+    # The range itself is written by now.
+    connection.exec_driver_sql("DROP TABLE metric_scope")
+    connection.exec_driver_sql("ALTER TABLE later_scope RENAME TO metric_scope")
+    selected = statement(PACKAGE, "metric_events").text
+    connection.execute(sa.text(f"INSERT INTO metric_events {selected}"), dict(parameters))
+    connection.exec_driver_sql(f"ANALYZE metric_events ({WORKING_TABLES['metric_events']})")

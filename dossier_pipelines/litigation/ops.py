@@ -204,13 +204,7 @@ def preview_metrics(
             dry_run=True,
             report=lambda chunk: told(context, chunk),
         )
-    results = {
-        "days": result.days,
-        "metricsWritten": result.written,
-        "anomaliesDetected": result.robust,
-        "anomaliesByOriginalRule": result.original,
-        "dryRun": True,
-    }
+    results = result.figures(dry_run=True)
     _report(context, "analytics-snapshot", results, began=began)
 
 
@@ -228,13 +222,16 @@ def preview_analytics_snapshot_job() -> None:
 def restate_overtaken_metrics(context: dg.OpExecutionContext, database: dg.ResourceParam[Database]) -> None:
     """Restate what is marked, under the lease of the metrics."""
     with readable_failures("Restating daily metrics"):
+        settings = read_settings()
         with locks.METRICS.lease(
             database, holder=context.run.run_id, patience_seconds=locks.METRICS_PATIENCE_SECONDS
         ) as lease:
             result = restate_metrics(
                 database,
                 now=run_moment(context.instance, context.run.run_id),
-                grace=timedelta(minutes=read_settings().overdue_grace_minutes),
+                run_id=context.run.run_id,
+                grace=timedelta(minutes=settings.overdue_grace_minutes),
+                policy=delivery_policy(settings),
                 lease=lease,
                 report=lambda chunk: told(context, chunk),
             )

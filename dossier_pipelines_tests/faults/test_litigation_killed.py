@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import pytest
 import sqlalchemy as sa
 
-from dossier_pipelines.litigation import locks
-from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
+from dossier_pipelines.litigation import locks, metrics
+from dossier_pipelines.litigation.metrics import MetricChunk, MetricResult, restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.shared.audit import read_results
@@ -21,12 +22,15 @@ from dossier_pipelines_tests.faults.desk import await_gone
 from dossier_pipelines_tests.faults.history import say
 from dossier_pipelines_tests.faults.server import errors_of, lose_the_answer_once, once_before, restart
 from dossier_pipelines_tests.faults.steps import Steps, killed_at
+from dossier_pipelines_tests.faults.test_database_troubles import errors_of, lose_the_answer_once
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
 
 pytestmark = pytest.mark.timeout(900)
 
-DAYS: Final = (date(2025, 5, 20), date(2025, 6, 9))
+# Longer than what a detector has to know before it judges.
+DAYS: Final = (date(2025, 4, 20), date(2025, 6, 9))
+UNUSUAL_DAY: Final = date(2025, 6, 5)
 # What a job leaves behind, whichever run did it, and how often it was tried.
 STATE: Final = {
     "flags": "SELECT task_id, overdue_since, sla_missed_at FROM litigation.task_flags",
@@ -91,7 +95,7 @@ def take(database: Database) -> object:
 
 def restate(database: Database) -> None:
     with locks.METRICS.lease(database, holder="a run") as lease:
-        restate_metrics(database, now=NOON, lease=lease)
+        restate_metrics(database, now=NOON, run_id="a run", lease=lease)
 
 
 JOBS: Final = {"check": check, "remind": remind, "alert": alert, "take": take}
@@ -127,8 +131,17 @@ def make_desks(database: Database) -> list[Desk]:
             desk.task(case, due_date=NOON + (2 + number) * HOUR, assigned_to=people[number % 2])
             desk.hearing(case, NOON + (3 + number) * HOUR)
             desk.hearing(case, NOON - (3 + number) * DAY, status="completed", attended=number > 1)
-            desk.document(case, NOON - number * 5 * DAY)
+        for number in range(1, 58):
+            desk.document(case, NOON - number * DAY)
+        for _ in range(20):
+            desk.document(case, datetime.combine(UNUSUAL_DAY, time(9), UTC))
     return desks
+
+
+def require_explained(found: dict[str, list[str]]) -> None:
+    """Raise unless the metrics have an anomaly of each tenant with the records that made it."""
+    explained = [row for row in found["unusual"] if "documents_uploaded" in row and repr(UNUSUAL_DAY) in row]
+    assert len(explained) == 2, found["unusual"]
 
 
 @pytest.fixture
@@ -144,6 +157,8 @@ def test_a_job_killed_at_any_step_is_completed_by_the_next_run(
     job(database)
     clean = state(database)
     assert clean["held"] == []
+    if name == "take":
+        require_explained(clean)
     assert sum(len(found) for kind, found in clean.items() if kind != "marks") > 20
     step, kills = 1, 0
     forget(database)
@@ -185,16 +200,75 @@ def test_the_metrics_of_days_do_not_depend_on_the_order_in_which_they_are_taken(
 ) -> None:
     take(database)
     clean = {name: state(database)[name] for name in ("metrics", "unusual")}
+    require_explained(clean)
     forget(database)
     day = DAYS[1]
     while day >= DAYS[0]:
         under(database, locks.METRICS, take_metrics, first_day=day, last_day=day)
         day -= timedelta(days=1)
-    found = state(database)
-    assert found["metrics"] == clean["metrics"]
-    assert [row.replace("None", "") for row in found["unusual"]] == [
-        row.replace("None", "") for row in clean["unusual"]
-    ]
+    assert {name: state(database)[name] for name in clean} == clean
+
+
+def test_metrics_that_are_taken_twice_at_once_are_those_of_one_taking(database: Database, desks: list[Desk]) -> None:
+    take(database)
+    clean = state(database)
+    forget(database)
+    # Without a lease, which lets one in after the other.
+    with ThreadPoolExecutor(4) as pool:
+        each = list(pool.map(lambda number: take_days(database, f"run {number}"), range(4)))
+    assert state(database) == clean
+    assert [result.robust for result in each] == [each[0].robust] * 4
+
+
+def take_days(
+    database: Database, run_id: str, report: Callable[[MetricChunk], object] = lambda _: None
+) -> MetricResult:
+    return take_metrics(database, first_day=DAYS[0], last_day=DAYS[1], now=NOON, run_id=run_id, report=report)
+
+
+@pytest.mark.parametrize("transaction", [1, 2, 3])
+def test_a_taking_whose_commit_took_effect_although_its_answer_was_lost_reports_what_it_did(
+    database: Database, desks: list[Desk], new_database_url: str, monkeypatch: pytest.MonkeyPatch, transaction: int
+) -> None:
+    # Twenty days a transaction.
+    monkeypatch.setattr(metrics, "MOST_TENANT_DAYS", 40)
+    chunks: list[MetricChunk] = []
+    clean = take_days(database, "clean", chunks.append)
+    assert len(chunks) == 3
+    forget(database)
+    worker = create_database(new_database_url)
+    found: list[MetricChunk] = []
+
+    def report(chunk: MetricChunk | None) -> None:
+        found.extend([chunk] if chunk else [])
+        if len(found) == transaction - 1:
+            lose_the_answer_once(worker, after="INSERT INTO litigation.daily_metrics")
+
+    with errors_of(worker) as errors:
+        report(None)
+        result = take_days(worker, "lost", report)
+    assert errors, "no answer was lost"
+    assert (result, found) == (clean, chunks)
+    with database.transaction() as connection:
+        assert read_results(connection, run_id="lost") == clean.figures()
+    worker.engine.dispose()
+
+
+def test_a_restating_whose_commit_took_effect_although_its_answer_was_lost_reports_what_it_did(
+    database: Database, desks: list[Desk], new_database_url: str
+) -> None:
+    take(database)
+    for _ in range(30):
+        desks[0].document(scalar(database, "SELECT id FROM raw.cases LIMIT 1"), NOON - DAY)
+    worker = create_database(new_database_url)
+    lose_the_answer_once(worker, after="DELETE FROM litigation.metric_marks")
+    with errors_of(worker) as errors:
+        result = restate_metrics(worker, now=NOON, run_id="lost")
+    assert errors, "no answer was lost"
+    assert result.written == 1
+    with database.transaction() as connection:
+        assert read_results(connection, run_id="lost") == result.figures()
+    worker.engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -65,7 +65,8 @@ def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[
             id=task.id,
             end=end,
         )
-        return past[0].status if past and task.created_at <= end else None
+        assert past or task.created_at > end, "a task has no status after it was set"
+        return past[0].status if task.created_at <= end else None
 
     def ended(task: Any) -> datetime:
         return scalar(
@@ -77,11 +78,12 @@ def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[
             end=end,
         )
 
+    hours = DEFAULT_HOURS | {policy.priority: float(policy.hours) for policy in records("sla_policies")}
     tasks = [(task, status(task)) for task in records("tasks")]
     counted = [(task, state) for task, state in tasks if state not in {None, "cancelled"}]
     missed = overdue = done = 0
     for task, state in counted:
-        deadline = task.created_at + DEFAULT_HOURS[task.priority] * HOUR
+        deadline = task.created_at + hours[task.priority] * HOUR
         done += state == "completed"
         missed += ended(task) > deadline if state == "completed" else deadline <= end
         overdue += state != "completed" and task.due_date is not None and task.due_date < end - GRACE
@@ -102,31 +104,39 @@ def looked_up(database: Database, tenant_id: str, zone: str, day: date) -> dict[
 class World:
     """Tenants in several zones, with records at and about the ends of their days."""
 
-    def __init__(self, database: Database, seed: int) -> None:
+    def __init__(
+        self, database: Database, seed: int, *, zones: Mapping[str, str] = ZONES, noon: datetime = NOON
+    ) -> None:
         self.random = Random(seed)
         self.database = database
+        self.zones = zones
+        self.noon = noon
         self.desks = {
-            name: Desk(database, name, timezone=zone, clock_at=NOON + 2 * DAY) for name, zone in ZONES.items()
+            name: Desk(database, name, timezone=zone, clock_at=noon + 2 * DAY) for name, zone in zones.items()
         }
         self.cases: list[Any] = []
         self.tasks: list[Any] = []
         self.hearings: list[Any] = []
+        self.policies: dict[str, dict[str, Any]] = {}
         for desk in self.desks.values():
-            self.cases.append((desk, desk.case(created_at=NOON - 30 * DAY)))
+            self.cases.append((desk, desk.case(created_at=noon - 30 * DAY)))
         self.go_on(60)
 
     def moment(self) -> datetime:
         if self.random.random() < 0.4:
-            zone = self.random.choice(list(ZONES.values()))
-            return end_of(TODAY - self.random.randint(0, 12) * DAY, zone) + self.random.choice(
+            zone = self.random.choice(list(self.zones.values()))
+            return end_of(self.noon.date() - self.random.randint(0, 12) * DAY, zone) + self.random.choice(
                 [timedelta(0), timedelta(microseconds=1), GRACE, -GRACE]
             )
-        return NOON - self.random.randint(-20, 300) * HOUR
+        return self.noon - self.random.randint(-20, 300) * HOUR
 
     def go_on(self, steps: int) -> None:
         for _ in range(steps):
             self.random.choice(
-                [self._case, self._task, self._task, self._finish, self._change, self._hearing, self._document]
+                [
+                    *(self._case, self._task, self._task, self._finish, self._change, self._hearing, self._document),
+                    self._policy,
+                ]
             )()
 
     def _of(self, found: list[Any]) -> Any:
@@ -159,7 +169,7 @@ class World:
     def _change(self) -> None:
         if self.tasks:
             desk, task = self._of(self.tasks)
-            match self.random.randint(0, 4):
+            match self.random.randint(0, 5):
                 case 0:
                     desk.change("tasks", task, due_date=self.moment())
                 case 1:
@@ -171,6 +181,19 @@ class World:
                 case 4:
                     desk.remove("tasks", task)
                     self.tasks.remove((desk, task))
+                case 5:
+                    desk.change("tasks", task, created_at=self.moment())
+
+    def _policy(self) -> None:
+        desk = self._of(list(self.desks.values()))
+        policies = self.policies.setdefault(desk.tenant_id, {})
+        priority = self._of(list(DEFAULT_HOURS))
+        if priority not in policies:
+            policies[priority] = desk.policy(priority, self.random.randint(1, 300))
+        elif self.random.random() < 0.5:
+            desk.change("sla_policies", policies[priority], hours=self.random.randint(1, 300))
+        else:
+            desk.remove("sla_policies", policies.pop(priority))
 
     def _hearing(self) -> None:
         desk, case = self._of(self.cases)
@@ -189,7 +212,7 @@ class World:
     def expected(self, days: list[date]) -> dict[tuple[str, date, str], float | None]:
         return {
             (name, day, metric): value
-            for name, zone in ZONES.items()
+            for name, zone in self.zones.items()
             for day in days
             for metric, value in looked_up(self.database, name, zone, day).items()
         }
@@ -217,12 +240,53 @@ def test_whatever_comes_late_restating_makes_it_as_if_it_had_come_in_time(databa
     take(database, days[0], days[-1])
     for _ in range(4):
         world.go_on(5)
-        restate_metrics(database, now=NOON)
+        restate_metrics(database, now=NOON, run_id="a restating")
         found, expected = metrics(database), world.expected(days)
         assert {
             key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])
         } == {}
     assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+
+
+# New York's clocks change at two in the night. Cairo's, and Havana's in spring, do at midnight: a day begins at one, or
+# its last hour comes twice. Havana's go back at one, so that the first hour of the day comes twice.
+CHANGING: Final = {"new-york": "America/New_York", "cairo": "Africa/Cairo", "havana": "America/Havana"}
+CHANGES: Final = {
+    "America, spring": date(2025, 3, 9),
+    "Cairo, spring": date(2025, 4, 25),
+    "Cairo, autumn": date(2025, 10, 30),
+    "America, autumn": date(2025, 11, 2),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_days_on_which_clocks_change_are_what_looking_at_every_record_says(database: Database, change: str) -> None:
+    noon = datetime.combine(CHANGES[change] + 5 * DAY, time(9), UTC)
+    world = World(database, 30, zones=CHANGING, noon=noon)
+    for desk, case in world.cases[:3]:
+        # The hours about the change, and its own moments.
+        for zone in CHANGING.values():
+            for day in days_between(CHANGES[change] - DAY, CHANGES[change] + DAY):
+                end = end_of(day, zone)
+                for at in (
+                    end,
+                    end + timedelta(microseconds=1),
+                    end - HOUR,
+                    end + HOUR,
+                    end + HOUR / 2,
+                    end - HOUR / 2,
+                ):
+                    desk.document(case, at)
+                desk.task(case, created_at=end - 10 * DAY, due_date=end - GRACE)
+                desk.task(case, created_at=end - 10 * HOUR + HOUR / 2, priority="critical")
+    days = days_between(CHANGES[change] - 2 * DAY, CHANGES[change] + DAY)
+    take(database, days[0], days[-1], now=noon)
+    found, expected = metrics(database), world.expected(days)
+    assert {key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])} == {}
+    world.go_on(10)
+    restate_metrics(database, now=noon, run_id="a restating")
+    found, expected = metrics(database), world.expected(days)
+    assert {key: (found[key], expected[key]) for key in expected if found[key] != pytest.approx(expected[key])} == {}
 
 
 def test_a_range_taken_again_or_piece_by_piece_changes_no_byte(database: Database) -> None:
@@ -280,8 +344,59 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
             taken = pool.submit(take, database, yesterday)
             wait_until(lambda: waits() or taken.done(), "the metrics wait for the load, or are taken")
         taken.result()
-    restate_metrics(database, now=NOON)
+    restate_metrics(database, now=NOON, run_id="a restating")
     assert metrics(database)["one", yesterday, "document_count"] == 1
+
+
+def test_other_service_levels_are_in_the_days_from_the_first_on(database: Database) -> None:
+    desk = Desk(database, clock_at=NOON)
+    desk.task(desk.case(created_at=NOON - 30 * DAY), created_at=NOON - 20 * DAY, priority="low")
+    first, last = TODAY - 19 * DAY, TODAY - DAY
+
+    def compliant() -> int:
+        restate_metrics(database, now=NOON, run_id="a restating")
+        found = metrics(database)
+        return sum(found["one", day, "sla_compliance_rate"] == 1 for day in days_between(first, last))
+
+    take(database, first, last)
+    # Ten days from noon on end within the tenth.
+    assert compliant() == 9
+    policy = desk.policy("low", 48)
+    assert compliant() == 1
+    desk.change("sla_policies", policy, hours=72)
+    assert compliant() == 2
+    desk.change("sla_policies", policy, hours=72)
+    assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+    desk.remove("sla_policies", policy)
+    assert compliant() == 9
+
+
+CREATED: Final = NOON - 8 * DAY
+TASKS: Final[dict[str, dict[str, Any]]] = {
+    "open": {"status": "pending", "due_date": NOON - 6 * DAY},
+    "completed": {"status": "completed", "completed_at": NOON - 7 * DAY},
+    "completed, nobody knows when": {"status": "completed"},
+    "completed before the creation that it came with": {"status": "completed", "completed_at": NOON - 12 * DAY},
+}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("moved", [-6, 4, 7.5])
+def test_a_corrected_creation_is_in_the_days_as_if_it_had_come_so(database: Database, kind: str, moved: float) -> None:
+    corrected, right = (Desk(database, name, clock_at=NOON) for name in ("corrected", "right"))
+    task = corrected.task(corrected.case(created_at=NOON - 30 * DAY), created_at=CREATED, **TASKS[kind])
+    right.task(right.case(created_at=NOON - 30 * DAY), created_at=CREATED + moved * DAY, **TASKS[kind])
+    days = days_between(TODAY - 20 * DAY, TODAY - DAY)
+    take(database, days[0], days[-1])
+    corrected.change("tasks", task, created_at=CREATED + moved * DAY)
+    restate_metrics(database, now=NOON, run_id="a restating")
+    found = metrics(database)
+    named = {
+        name: {key[1:]: value for key, value in found.items() if key[0] == name} for name in ("corrected", "right")
+    }
+    assert named["corrected"] == named["right"]
+    kept = "SELECT ordinal, status, valid_from FROM litigation.task_history WHERE tenant_id = :of ORDER BY ordinal"
+    assert rows(database, kept, of="corrected") == rows(database, kept, of="right")
 
 
 UNCHANGED: Final[dict[str, Callable[[Desk, Any, Any], object]]] = {
@@ -327,15 +442,15 @@ def test_the_document_of_a_day_is_the_originals(database: Database) -> None:
     }
 
 
-def unusual_desk(database: Database) -> Desk:
-    """A tenant that has one more document every day, and on the last forty."""
+def unusual_desk(database: Database, *, documents: int = 40) -> Desk:
+    """A tenant that has one more document every day, and on the last so many."""
     desk = Desk(database, clock_at=NOON)
     desk.user(role="admin")
     desk.user(role="clerk")
     case = desk.case(created_at=NOON - 200 * DAY)
     for number in range(2, 200):
         desk.document(case, NOON - number * DAY)
-    for _ in range(40):
+    for _ in range(documents):
         desk.document(case, NOON - DAY)
     return desk
 
@@ -379,6 +494,43 @@ def test_administrators_are_told_of_the_newest_day_once_and_of_no_past_one(datab
     assert "238.0000, where" in told[0].message
     events = rows(database, "SELECT * FROM platform.events WHERE type = 'metric_unusual'")
     assert "document_count" in {row.payload["metric"] for row in events}
+
+
+def test_administrators_are_told_of_what_late_records_make_unusual_on_the_newest_day_once(database: Database) -> None:
+    desk = unusual_desk(database, documents=1)
+    case = scalar(database, "SELECT id FROM raw.cases")
+    take(database, TODAY - 190 * DAY, TODAY - DAY)
+    assert rows(database, "SELECT FROM notifications.notifications") == []
+    for late in (NOON - 20 * DAY, NOON - DAY, NOON - DAY):
+        for _ in range(40):
+            desk.document(case, late)
+        restated = restate_metrics(database, now=NOON, run_id="a restating")
+        told = rows(database, "SELECT title FROM notifications.notifications")
+        assert [row.title for row in told] == ["Unusual: document count on 2025-06-09"] * (late != NOON - 20 * DAY)
+    assert restated.told == 0
+    assert scalar(database, "SELECT count(*) FROM notifications.deliveries") > 0
+
+
+def robust(database: Database) -> dict[tuple[str, date], Any]:
+    found = rows(database, "SELECT * FROM litigation.anomalies WHERE detector = 'weekday_robust'")
+    return {(row.metric, row.day): row.records for row in found}
+
+
+@pytest.mark.parametrize("days", [1, 10])
+def test_a_day_that_turns_out_unusual_when_the_days_before_it_are_taken_has_its_records(
+    database: Database, days: int
+) -> None:
+    unusual_desk(database)
+    take(database, TODAY - days * DAY, TODAY - DAY)
+    assert robust(database) == {}
+    first = TODAY - 150 * DAY
+    take(database, first, TODAY - (days + 1) * DAY)
+    found = robust(database)
+    assert [(each["record"], each["count"]) for each in found["document_count", TODAY - DAY]] == [
+        ("documents_uploaded", 40)
+    ]
+    take(database, first, TODAY - DAY)
+    assert robust(database) == found
 
 
 def test_a_dry_run_finds_the_same_and_keeps_nothing(database: Database) -> None:

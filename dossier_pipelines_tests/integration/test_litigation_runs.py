@@ -52,14 +52,19 @@ def execute(
     return definition.execute_in_process(instance=instance, raise_on_error=False, run_config=run_config, **options)
 
 
+def range_tags(first: str, last: str) -> dict[str, str]:
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
 def shown(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    """What the run shows of its result, in the form of the original."""
+    """What the run shows of its result, once, in the form of the original."""
+    found = [event.step_output_data.metadata for event in result.all_events if event.is_successful_output]
     for event in result.all_events:
-        if event.is_successful_output and "result" in event.step_output_data.metadata:
-            document = event.step_output_data.metadata["result"].value
-            assert isinstance(document, dict)
-            return document
-    raise AssertionError("no result is shown")
+        if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION:
+            found.append(event.asset_observation_data.asset_observation.metadata)
+    [document] = [metadata["result"].value for metadata in found if "result" in metadata]
+    assert isinstance(document, dict)
+    return document
 
 
 JOBS = {
@@ -69,6 +74,14 @@ JOBS = {
     ),
     "send_hearing_reminders_job": ("send-hearing-reminders", {"hearings": 1, "remindersSent": 1}),
     "check_upcoming_deadlines_job": ("check-upcoming-deadlines", {"tasks": 1, "hearings": 1, "alertsSent": 1}),
+    "analytics_snapshot_job": (
+        "analytics-snapshot",
+        {"days": 5, "tenants": 1, "metricsWritten": 30, "anomaliesDetected": 0, "alertsSent": 0},
+    ),
+}
+# A job whose days are partitions has another one for its dry runs.
+DRY_RUNS = {
+    "analytics_snapshot_job": ("preview_analytics_snapshot_job", {"first_day": "2025-06-05", "last_day": "2025-06-09"})
 }
 
 
@@ -77,10 +90,10 @@ def test_a_run_answers_and_is_audited_in_the_form_of_the_original(
     database: Database, instance: dg.DagsterInstance, desk: Desk, job: str
 ) -> None:
     name, expected = JOBS[job]
-    dry = execute(database, instance, job, {"dry_run": True})
+    dry = execute(database, instance, *DRY_RUNS.get(job, (job, {"dry_run": True})))
     assert shown(dry)["results"] | expected == shown(dry)["results"]
     assert rows(database, "SELECT FROM platform.events") == []
-    result = execute(database, instance, job)
+    result = execute(database, instance, job, tags=range_tags("2025-06-05", "2025-06-09") if job in DRY_RUNS else None)
     document = shown(result)
     assert (document["success"], document["job"]) == (True, name)
     assert document["results"] | expected == document["results"]
@@ -91,7 +104,24 @@ def test_a_run_answers_and_is_audited_in_the_form_of_the_original(
     audited = rows(database, "SELECT * FROM litigation.job_results WHERE run_id = :id", id=result.run_id)
     assert [(row.job_name, row.document["success"], row.document["job"]) for row in audited] == [(job, True, name)]
     assert audited[0].document["results"] == document["results"]
-    assert scalar(database, "SELECT count(*) FROM litigation.job_results") == 2
+    # A preview is none of the five jobs.
+    assert scalar(database, "SELECT count(*) FROM litigation.job_results") == (1 if job in DRY_RUNS else 2)
+
+
+def test_tenants_of_one_name_are_shown_apart(database: Database, instance: dg.DagsterInstance, desk: Desk) -> None:
+    namesake = Desk(database, "two", clock_at=NOON)
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE raw.tenants SET name = 'One'")
+    case = namesake.case()
+    for _ in range(2):
+        namesake.task(case, due_date=NOON - 2 * DAY)
+    result = execute(database, instance, "check_sla_and_overdue_job")
+    [late] = [event.materialization for event in result.get_asset_materialization_events()]
+    assert late.metadata["overdue"].value == 3
+    assert str(late.metadata["by_tenant"].value).splitlines()[2:] == [
+        "| two | One | 2 | 0 | 2 |",
+        "| one | One | 1 | 1 | 1 |",
+    ]
 
 
 def test_a_run_that_fails_says_why_in_the_form_of_the_original(
@@ -186,21 +216,64 @@ def test_the_schedule_of_metrics_takes_each_day_that_has_come_to_its_end_and_tho
     desk.set_clock(None)
     ends = datetime(2025, 6, 9, 20, 59, tzinfo=UTC)
 
-    def due(at: datetime) -> list[str]:
-        return [
-            request.partition_key for request in tick(database, instance, "analytics_snapshot", at).run_requests or []
-        ]
+    def due(at: datetime) -> list[tuple[str, str]]:
+        requests = tick(database, instance, "analytics_snapshot", at).run_requests or []
+        assert len({request.run_key for request in requests}) == len(requests)
+        return [days_of(request) for request in requests]
 
-    assert due(ends) == ["2025-06-09"]
-    assert due(ends - MINUTE) == ["2025-06-08"]
-    execute(
-        database,
-        instance,
-        "analytics_snapshot_job",
-        tags={"dagster/asset_partition_range_start": "2025-06-08", "dagster/asset_partition_range_end": "2025-06-09"},
-    )
+    assert due(ends) == [("2025-06-09", "2025-06-09")]
+    assert due(ends - MINUTE) == [("2025-06-08", "2025-06-08")]
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-05", "2025-06-06"))
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-09", "2025-06-09"))
+    assert due(ends) == [("2025-06-07", "2025-06-08")]
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-07", "2025-06-08"))
     assert due(ends) == []
-    assert due(ends + 3 * DAY) == ["2025-06-10", "2025-06-11", "2025-06-12"]
+    assert due(ends + 3 * DAY) == [("2025-06-10", "2025-06-12")]
+    # A month without any run is one run.
+    assert due(ends + 31 * DAY) == [("2025-06-10", "2025-07-10")]
+
+
+def days_of(request: dg.RunRequest) -> tuple[str, str]:
+    """The first and the last day that a run is asked for."""
+    tags = request.tags
+    first = request.partition_key or tags["dagster/asset_partition_range_start"]
+    return first, request.partition_key or tags["dagster/asset_partition_range_end"]
+
+
+def test_a_scheduled_run_takes_those_who_lack_a_day_and_a_run_by_hand_takes_all(
+    database: Database, instance: dg.DagsterInstance, desk: Desk
+) -> None:
+    desk.set_clock(None)
+    Desk(database, "york", timezone="America/New_York").case(created_at=NOON - 40 * DAY)
+    # It has no case before the day that follows.
+    Desk(database, "young").case(created_at=NOON + 2 * DAY)
+    execute(database, instance, "analytics_snapshot_job", tags=range_tags("2025-06-08", "2025-06-08"))
+
+    def taken(request: dg.RunRequest) -> int:
+        job = "analytics_snapshot_job"
+        result = execute(database, instance, job, tags=request.tags, partition_key=request.partition_key)
+        assert result.success
+        [audited] = rows(database, "SELECT details FROM platform.audit_log WHERE run_id = :of", of=result.run_id)
+        return int(audited.details["results"]["tenants"])
+
+    def due(at: datetime) -> dg.RunRequest:
+        [request] = tick(database, instance, "analytics_snapshot", at).run_requests
+        assert isinstance(request, dg.RunRequest)
+        return request
+
+    day, month = due(datetime(2025, 6, 9, 20, 59, tzinfo=UTC)), due(datetime(2025, 7, 9, 20, 59, tzinfo=UTC))
+    assert (days_of(day), days_of(month)) == (("2025-06-09", "2025-06-09"), ("2025-06-09", "2025-07-09"))
+    assert taken(day) == 2
+    assert taken(day) == 0
+    assert taken(dg.RunRequest(partition_key=day.partition_key)) == 3
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "DELETE FROM litigation.daily_metrics WHERE tenant_id = 'york' AND day = '2025-06-09'"
+        )
+    assert taken(day) == 1
+    assert taken(month) == 3
+    assert taken(month) == 0
+    assert scalar(database, "SELECT max(day) FROM litigation.daily_metrics").isoformat() == "2025-07-09"
 
 
 def test_late_records_are_restated_by_a_run_of_the_sensor(

@@ -122,6 +122,30 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Other hours judge every task anew, those of the first day too.
+CREATE OR REPLACE FUNCTION litigation.mark_metrics_of_policies() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO litigation.metric_marks (tenant_id, since)
+    SELECT r.tenant_id, NULL
+    FROM litigation.metric_reach AS r
+    WHERE r.tenant_id IN (SELECT c.tenant_id FROM changed_rows AS c);
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION litigation.mark_metrics_of_changed_policies() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO litigation.metric_marks (tenant_id, since)
+    SELECT r.tenant_id, NULL
+    FROM litigation.metric_reach AS r
+    WHERE r.tenant_id IN (
+        SELECT n.tenant_id
+        FROM old_rows AS o
+        JOIN new_rows AS n ON n.tenant_id = o.tenant_id AND n.id = o.id
+        WHERE (n.priority, n.hours) IS DISTINCT FROM (o.priority, o.hours)
+    );
+    RETURN NULL;
+END $$;
+
 -- Days begin elsewhere for a tenant in another time zone.
 CREATE OR REPLACE FUNCTION litigation.mark_metrics_of_moved_tenants() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -164,6 +188,14 @@ CREATE OR REPLACE TRIGGER metrics_changed AFTER UPDATE ON raw.case_documents
     FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_metrics_of_changed_documents();
 CREATE OR REPLACE TRIGGER metrics_deleted AFTER DELETE ON raw.case_documents
     REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_metrics_of_documents();
+
+CREATE OR REPLACE TRIGGER metrics_new AFTER INSERT ON raw.sla_policies
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_metrics_of_policies();
+CREATE OR REPLACE TRIGGER metrics_changed AFTER UPDATE ON raw.sla_policies
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_metrics_of_changed_policies();
+CREATE OR REPLACE TRIGGER metrics_deleted AFTER DELETE ON raw.sla_policies
+    REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_metrics_of_policies();
 
 CREATE OR REPLACE TRIGGER metrics_moved AFTER UPDATE ON raw.tenants
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
