@@ -13,6 +13,7 @@ from dossier_pipelines.ingestion.entity import Column, Entity, Kind
 from dossier_pipelines.ingestion.mapping import EntityMapping
 from dossier_pipelines.ingestion.staged import Bound, StagedColumns
 from dossier_pipelines.ingestion.working_tables import WorkingTables
+from dossier_pipelines.shared.tables import ALL_TENANTS
 
 EARLIEST: Final = "1900-01-01"
 LATEST: Final = "2199-12-31"
@@ -187,7 +188,10 @@ def check_statement(
         whose = f"{_text_of(entity.tenant, Kind.TEXT, mapping, staged, bound)} AS x_tenant, "
         tenant_id = "tenant_id, "
         problems.insert(0, ("x_tenant IS NULL", f"'{entity.tenant} is missing'"))
-        if not entity.founds_tenants:
+        if entity.founds_tenants:
+            everybody = f"'{entity.tenant} ''{ALL_TENANTS}'' stands for all tenants'"
+            problems.insert(1, (f"x_tenant = '{ALL_TENANTS}'", everybody))
+        else:
             unknown = f"format('{entity.tenant} %s is no known tenant', quote_literal(left(x_tenant, 80)))"
             problems.insert(1, ("x_tenant IS NOT NULL AND tenant_id IS NULL", unknown))
     if staged.header is None:

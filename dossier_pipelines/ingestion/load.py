@@ -30,6 +30,7 @@ from dossier_pipelines.shared.failures import (
     UserError,
     describe_database_error,
 )
+from dossier_pipelines.shared.tables import ALL_TENANTS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -415,6 +416,7 @@ class _Load:
             self._execute(
                 merge.MALFORMED,
                 {
+                    "whose": ALL_TENANTS if self.entity.tenant else self.settings.tenant_id,
                     "malformed": [row.position for row in self.rows.malformed],
                     "reasons": [row.reason for row in self.rows.malformed],
                     "lines": [row.line for row in self.rows.malformed],

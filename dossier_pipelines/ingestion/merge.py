@@ -10,6 +10,7 @@ from typing import Any, Final
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.staged import Bound, StagedColumns
 from dossier_pipelines.ingestion.working_tables import WorkingTables
+from dossier_pipelines.shared.tables import ALL_TENANTS
 
 
 def counts_statement(tables: WorkingTables) -> str:
@@ -90,9 +91,17 @@ def _seen(entity: Entity, tables: WorkingTables) -> str:
 
 
 def rejects_statement(entity: Entity, staged: StagedColumns, tables: WorkingTables) -> tuple[str, dict[str, Any]]:
-    """Set the bad rows aside as the source gave them; those of no known tenant are the configured one's."""
+    """Set the bad rows aside as the source gave them.
+
+    Where rows name their tenant, one that names none that is known is nobody's: any tenant's records may be in it.
+    """
     bound = Bound()
-    whose = "coalesce(checked.tenant_id, :tenant_id)" if entity.tenant and not entity.founds_tenants else ":tenant_id"
+    whose = ":tenant_id"
+    if entity.founds_tenants:
+        known = "SELECT t.tenant_id FROM platform.tenants AS t WHERE t.tenant_id = checked.tenant_id"
+        whose = f"coalesce(({known}), '{ALL_TENANTS}')"
+    elif entity.tenant:
+        whose = f"coalesce(checked.tenant_id, '{ALL_TENANTS}')"
     sql = f"""
 INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id)
 SELECT {whose}, :entity, :source, checked.n + :row_offset, checked.problem, {staged.raw_row(bound)}, :load_id
@@ -103,6 +112,6 @@ WHERE checked.problem IS NOT NULL"""
 
 MALFORMED: Final = """
 INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id)
-SELECT :tenant_id, :entity, :source, row_number + :row_offset, reason, jsonb_build_object('line', line), :load_id
+SELECT :whose, :entity, :source, row_number + :row_offset, reason, jsonb_build_object('line', line), :load_id
 FROM unnest(CAST(:malformed AS bigint[]), CAST(:reasons AS text[]), CAST(:lines AS text[]))
     AS malformed (row_number, reason, line)"""

@@ -90,14 +90,43 @@ def test_a_tenant_without_a_time_zone_is_set_aside_with_its_records_and_nobody_e
     write_files(folder, {"tenants.csv": TENANTS.replace("America/New_York", "")})
     load(database, folder)
     assert reasons(database) == [
-        ("default", "cases", 3, "tenant_id 'york' is no known tenant"),
-        ("default", "tasks", 3, "tenant_id 'york' is no known tenant; case_id 'c1' refers to no record of cases"),
-        ("default", "tenants", 3, "timezone is missing"),
+        ("*", "cases", 3, "tenant_id 'york' is no known tenant"),
+        ("*", "tasks", 3, "tenant_id 'york' is no known tenant; case_id 'c1' refers to no record of cases"),
+        ("*", "tenants", 3, "timezone is missing"),
     ]
     assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh"]
     load(database, write_files(folder, {"tenants.csv": TENANTS}))
     assert reasons(database) == []
     assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh", "york"]
+
+
+def test_what_names_no_known_tenant_is_nobodys_whoever_loads_it(database: Database, folder: Path) -> None:
+    users = "tenant_id,id,name\nyork,u1,Maria Rossi\n,u2,Maria Rossi\nriyadh,u3,Maria Rossi\nriyadh,u4,Noor,Extra\n"
+    write_files(folder, {"tenants.csv": TENANTS.replace("America/New_York", ""), "users.csv": users})
+    load(database, folder, DOSSIER_TENANT="riyadh", DOSSIER_TIMEZONE="UTC")
+    found = rows(
+        database, "SELECT * FROM ingestion.rejected_rows WHERE entity = 'litigation users' ORDER BY row_number"
+    )
+    assert [(row.tenant_id, row.row_number) for row in found] == [("*", 2), ("*", 3), ("*", 5)]
+    assert set(found[-1].raw_row) == {"line"}
+
+
+def test_a_bad_row_of_a_tenant_that_is_known_is_its_own(database: Database, folder: Path) -> None:
+    load(database, folder)
+    write_files(
+        folder, {"tenants.csv": TENANTS.replace("America/New_York", ""), "tasks.csv": f"{TASKS}york,t3,c1,,,,,,\n"}
+    )
+    load(database, folder)
+    assert {(tenant_id, entity) for tenant_id, entity, *_ in reasons(database)} == {
+        ("york", "tenants"),
+        ("york", "tasks"),
+    }
+
+
+def test_no_tenant_is_called_as_all_of_them_are(database: Database, folder: Path) -> None:
+    load(database, write_files(folder, {"tenants.csv": f"{TENANTS}*,Star,UTC,\n"}))
+    assert reasons(database) == [("*", "tenants", 4, "id '*' stands for all tenants")]
+    assert scalar(database, "SELECT count(*) FROM platform.tenants") == 2
 
 
 def test_a_tenant_of_which_too_many_rows_are_bad_is_refused_alone(database: Database, folder: Path) -> None:
