@@ -133,7 +133,8 @@ def _problems(column: Column, bound: Bound) -> list[tuple[str, str]]:
         case Kind.JSON | Kind.JSON_PATH:
             language, sql_type = ("JSON", "jsonb") if column.kind is Kind.JSON else ("SQL/JSON path", "jsonpath")
             said = f"(SELECT concat_ws(', ', i.message, i.detail) FROM pg_input_error_info({text}, '{sql_type}') AS i)"
-            pairs.append((unreadable, f"format('{name} %s is no {language}: %s', {shown}, {said})"))
+            # What the server says repeats parts of the value, and is quoted as one, which keeps it out of the counts.
+            pairs.append((unreadable, f"format('{name} %s is no {language}: %s', {shown}, quote_literal({said}))"))
         case _:
             pass
     if column.kind in {Kind.DATE, Kind.MOMENT}:
@@ -282,8 +283,15 @@ FROM (
 WHERE tenant.bad > :ceiling * tenant.rows AND checked.tenant_id = tenant.tenant_id AND checked.problem IS NULL"""
 
 
+def refused_statement(tables: WorkingTables) -> str:
+    """Name the tenants of which too many rows are bad."""
+    return f"""
+SELECT tenant_id FROM {tables.checked} WHERE tenant_id IS NOT NULL
+GROUP BY tenant_id HAVING count(problem) > :ceiling * count(*)"""
+
+
 def reasons_statement(tables: WorkingTables) -> str:
     """Count the reasons without the values in them: a value can be personal, what is wrong with a column is not."""
     return f"""
-SELECT regexp_replace(problem, 'E?''([^'']|'''')*'' ', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
+SELECT regexp_replace(problem, ':? ?E?''([^'']|'''')*''', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
 WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"""
