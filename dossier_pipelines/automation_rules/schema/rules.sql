@@ -210,10 +210,10 @@ BEGIN
         'failed',
         jsonb_build_array(jsonb_build_object('n', CAST(split_part(n.dedupe_key, ':', 4) AS integer), 'action', 'webhook',
             'status', 'failed', 'error', e.said)),
-        format('action %s (webhook): %s', split_part(n.dedupe_key, ':', 4), e.said), clock_timestamp()
+        concat('action ', split_part(n.dedupe_key, ':', 4), ' (webhook): ', e.said), clock_timestamp()
     FROM notifications.notifications AS n
     CROSS JOIN LATERAL (
-        SELECT format('given up by the outbox, attempts: %s: %s', NEW.attempts, coalesce(NEW.last_error, 'no reason')) AS said
+        SELECT concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
     ) AS e
     WHERE n.tenant_id = NEW.tenant_id AND n.id = NEW.notification_id AND n.kind = 'automation_rule'
         AND n.channels = ARRAY['webhook'] AND n.event_id IS NOT NULL AND n.metadata ?& ARRAY['rule', 'event']

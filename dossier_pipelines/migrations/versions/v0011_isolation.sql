@@ -7,17 +7,16 @@ WHERE tenant_id <> '*' AND entity IN (
     'automation_rules'
 );
 
+-- Of several policies of a tenant and priority any may have counted. One that can be meant stays; the next load sets the
+-- others aside.
+DELETE FROM raw.sla_policies AS p USING raw.sla_policies AS o
+WHERE o.tenant_id = p.tenant_id AND o.priority = p.priority AND (o.hours > 87600, o.id) < (p.hours > 87600, p.id);
+
 -- So many hours that no moment is so late stopped the check of all tenants. What is cut is judged anew by the next load,
 -- which finds another hash and sets it aside with its reason.
 UPDATE raw.sla_policies SET hours = 87600, source_hash = source_hash # 1 WHERE hours > 87600;
 ALTER TABLE raw.sla_policies DROP CONSTRAINT sla_policies_hours_check;
 ALTER TABLE raw.sla_policies ADD CONSTRAINT sla_policies_hours_check CHECK (hours > 0 AND hours <= 87600);
-
--- Of several policies of a tenant and priority any may have counted. One stays; the next load sets the others aside.
-DELETE FROM raw.sla_policies AS p USING raw.sla_policies AS o
-WHERE o.tenant_id = p.tenant_id AND o.priority = p.priority AND o.id < p.id;
--- The triggers of the rows above look at the constraints of the table when they are done.
-SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE raw.sla_policies ADD CONSTRAINT sla_policies_tenant_id_priority_key
     UNIQUE (tenant_id, priority) DEFERRABLE INITIALLY DEFERRED;
 
@@ -35,10 +34,10 @@ BEGIN
         'failed',
         jsonb_build_array(jsonb_build_object('n', CAST(split_part(n.dedupe_key, ':', 4) AS integer), 'action', 'webhook',
             'status', 'failed', 'error', e.said)),
-        format('action %s (webhook): %s', split_part(n.dedupe_key, ':', 4), e.said), clock_timestamp()
+        concat('action ', split_part(n.dedupe_key, ':', 4), ' (webhook): ', e.said), clock_timestamp()
     FROM notifications.notifications AS n
     CROSS JOIN LATERAL (
-        SELECT format('given up by the outbox, attempts: %s: %s', NEW.attempts, coalesce(NEW.last_error, 'no reason')) AS said
+        SELECT concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
     ) AS e
     WHERE n.tenant_id = NEW.tenant_id AND n.id = NEW.notification_id AND n.kind = 'automation_rule'
         AND n.channels = ARRAY['webhook'] AND n.event_id IS NOT NULL AND n.metadata ?& ARRAY['rule', 'event']
