@@ -170,6 +170,8 @@ class _Load:
         self.started_at: datetime = self._scalar("SELECT clock_timestamp()")
         self.common: dict[str, Any] = {
             "tenant_id": settings.tenant_id,
+            # Counts of all tenants of a source, and lines that name none, are nobody's.
+            "whose": ALL_TENANTS if entity.tenant else settings.tenant_id,
             "timezone": settings.timezone,
             "timezones": sorted(available_timezones()),
             "entity": entity.recorded_as,
@@ -244,7 +246,7 @@ class _Load:
             self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
         self.connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-            {"key": f"load:{self.settings.tenant_id}:{self.entity.recorded_as}"},
+            {"key": f"load:{self.common['whose']}:{self.entity.recorded_as}"},
         )
         if self.entity.parent is not None:
             # No dossier may go while the rows that refer to it come.
@@ -423,7 +425,7 @@ class _Load:
         load_id = self._execute(
             "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
             "updated, unchanged, removed, rejected, run_id) "
-            "VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
+            "VALUES (:whose, :entity, :source, :started_at, :outcome, "
             ":rows_read, :inserted, :updated, :unchanged, :removed, :rejected, :run_id) RETURNING load_id",
             {**result.as_metadata(), "started_at": self.started_at, "outcome": outcome, "run_id": self.run_id},
         ).scalar_one()
@@ -436,7 +438,6 @@ class _Load:
             self._execute(
                 merge.MALFORMED,
                 {
-                    "whose": ALL_TENANTS if self.entity.tenant else self.settings.tenant_id,
                     "malformed": [row.position for row in self.rows.malformed],
                     "reasons": [row.reason for row in self.rows.malformed],
                     "lines": [row.line for row in self.rows.malformed],

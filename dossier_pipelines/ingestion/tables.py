@@ -30,7 +30,12 @@ def raw_table(name: str, comment: str, *columns: sa.schema.SchemaItem) -> sa.Tab
 LOADS: Final = sa.Table(
     "loads",
     METADATA,
-    tenant_column(),
+    sa.Column(
+        "tenant_id",
+        sa.Text(collation="C"),
+        nullable=False,
+        comment="Whose row this is; * for the load of a source of many tenants",
+    ),
     sa.Column("load_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("entity", sa.Text, nullable=False, comment="engagements, commitments, ..."),
     sa.Column("source", sa.Text, nullable=False, comment="The source, without credentials"),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from dossier_pipelines.ingestion.load import LoadResult
+from dossier_pipelines.litigation.assets import RAW_ASSETS
 from dossier_pipelines.litigation.entities import ENTITIES
 from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.shared.database import Database
@@ -109,6 +112,28 @@ def test_what_names_no_known_tenant_is_nobodys_whoever_loads_it(database: Databa
     )
     assert [(row.tenant_id, row.row_number) for row in found] == [("*", 2), ("*", 3), ("*", 5)]
     assert set(found[-1].raw_row) == {"line"}
+    # How much there was of all tenants is not that tenant's to know, either.
+    assert rows(database, "SELECT DISTINCT tenant_id FROM ingestion.loads") == [("*",)]
+
+
+def test_what_was_not_removed_is_said_where_the_load_is_looked_at(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(database, write_files(folder, {"tasks.csv": f"{TASKS}york,t2,c1,Other,pending,low,2025-01-05,,\n"}))
+    write_files(folder, {"tasks.csv": TASKS})
+    monkeypatch.setenv("DOSSIER_LITIGATION_SOURCE", str(folder))
+    monkeypatch.setenv("DOSSIER_FULL_REFRESH", "true")
+    with dg.DagsterInstance.ephemeral() as instance:
+        [tasks] = [asset for asset in RAW_ASSETS if asset.key.path == ["raw", "tasks"]]
+        result = dg.materialize([tasks], resources={"database": database}, instance=instance)
+        said = [one.user_message for one in instance.all_logs(result.run_id) if one.level == logging.WARNING]
+    metadata = result.asset_materializations_for_node("raw__tasks")[0].metadata
+    assert metadata["not_removed"].value == {"york": 1}
+    assert said == [
+        "Of 1 tenants a larger share of the tasks is gone from the source than DOSSIER_MAX_REMOVED_SHARE allows, and "
+        "theirs were not removed: york (1)."
+    ]
+    assert scalar(database, "SELECT count(*) FROM raw.tasks") == 3
 
 
 def test_a_bad_row_of_a_tenant_that_is_known_is_its_own(database: Database, folder: Path) -> None:

@@ -193,6 +193,13 @@ def test_rows_that_a_newer_version_would_not_take_are_mended(empty: Database) ->
                 ),
                 {"tenant_id": tenant_id, "id": uuid.UUID(int=number), "priority": priority, "hours": hours},
             )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
+                "updated, unchanged, removed, rejected) SELECT 'one', e, e, now(), 'merged', 1, 1, 0, 0, 0, 0 "
+                "FROM unnest(ARRAY['litigation users', 'users']) AS e"
+            )
+        )
         for number, entity in enumerate(("litigation users", "users"), 2):
             connection.execute(
                 sa.text(
@@ -209,8 +216,9 @@ def test_rows_that_a_newer_version_would_not_take_are_mended(empty: Database) ->
         ("two", 1, 7, 40),
         ("two", 2, 8, 40),
     ]
-    rejected = rows(empty, "SELECT tenant_id, entity FROM ingestion.rejected_rows ORDER BY 1")
-    assert [tuple(row) for row in rejected] == [("*", "litigation users"), ("one", "users")]
+    for table in ("rejected_rows", "loads"):
+        found = rows(empty, f"SELECT tenant_id, entity FROM ingestion.{table} ORDER BY 1")
+        assert [tuple(row) for row in found] == [("*", "litigation users"), ("one", "users")]
 
 
 def test_migrating_again_changes_nothing(database: Database) -> None:

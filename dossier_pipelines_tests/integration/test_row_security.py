@@ -116,6 +116,8 @@ NOBODYS = (
     "INSERT INTO platform.job_leases (tenant_id, job, fencing_number) VALUES ('*', 'reminders', 1)",
     "INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, load_id) "
     """VALUES ('*', 'cases', 'cases.csv', 3, 'tenant_id is missing', '{"name": "Somebody"}', 1)""",
+    "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, updated, "
+    "unchanged, removed, rejected) VALUES ('*', 'cases', 'cases.csv', now(), 'merged', 4, 0, 0, 0, 0, 4)",
 )
 
 
@@ -181,6 +183,7 @@ def test_an_analyst_of_all_tenants_sees_what_belongs_to_none_too(filled: Databas
         "platform.audit_log",
         "platform.job_alerts",
         "platform.job_leases",
+        "ingestion.loads",
         "ingestion.rejected_rows",
     }
 
