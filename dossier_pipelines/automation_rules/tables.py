@@ -112,7 +112,7 @@ AUTOMATION_LOGS: Final = sa.Table(
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.CheckConstraint("status IN ('success', 'failed')", name="status"),
     schema="automation_rules",
-    comment="Every attempt to answer an event, and how it ended",
+    comment="Every attempt to answer an event and how it ended, and every webhook of a rule that was given up later",
 )
 # What health reads of a tenant, and of a rule, by index-only scans.
 sa.Index(

@@ -1,6 +1,7 @@
 """The asset of a raw table: each one load and its counts. A desk says which entity, and from which source."""
 
 from collections.abc import Callable
+from typing import Final
 
 import dagster as dg
 
@@ -10,6 +11,9 @@ from dossier_pipelines.shared import owners
 from dossier_pipelines.shared.asset_metadata import table_metadata
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.runs import readable_failures
+
+# What a materialization tells of single tenants is stored with it.
+MOST_LISTED: Final = 100
 
 Load = Callable[[Database, Entity, dg.DagsterRun], LoadResult | None]
 
@@ -41,12 +45,22 @@ def raw_asset(
         if result is None:
             context.log.info("The source has no %s; what is loaded stays.", entity.name)
             return dg.MaterializeResult(metadata={"source_has_it": False, "rows_read": 0})
+        listed = dict(sorted(result.kept.items())[:MOST_LISTED])
+        if listed:
+            context.log.warning(
+                "Of %s tenants a larger share of the %s is gone from the source than DOSSIER_MAX_REMOVED_SHARE allows, "
+                "and theirs were not removed: %s.",
+                len(result.kept),
+                entity.name,
+                ", ".join(f"{tenant_id} ({gone})" for tenant_id, gone in listed.items()),
+            )
         return dg.MaterializeResult(
             metadata={
                 **result.as_metadata(),
                 "source": result.source,
                 "dagster/row_count": result.rows_read - result.rejected,
                 "rejected_because": dg.MetadataValue.json(dict(result.reasons)),
+                **({"not_removed": dg.MetadataValue.json(listed)} if listed else {}),
             }
         )
 

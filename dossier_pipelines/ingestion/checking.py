@@ -13,6 +13,7 @@ from dossier_pipelines.ingestion.entity import Column, Entity, Kind
 from dossier_pipelines.ingestion.mapping import EntityMapping
 from dossier_pipelines.ingestion.staged import Bound, StagedColumns
 from dossier_pipelines.ingestion.working_tables import WorkingTables
+from dossier_pipelines.shared.tables import ALL_TENANTS
 
 EARLIEST: Final = "1900-01-01"
 LATEST: Final = "2199-12-31"
@@ -132,7 +133,8 @@ def _problems(column: Column, bound: Bound) -> list[tuple[str, str]]:
         case Kind.JSON | Kind.JSON_PATH:
             language, sql_type = ("JSON", "jsonb") if column.kind is Kind.JSON else ("SQL/JSON path", "jsonpath")
             said = f"(SELECT concat_ws(', ', i.message, i.detail) FROM pg_input_error_info({text}, '{sql_type}') AS i)"
-            pairs.append((unreadable, f"format('{name} %s is no {language}: %s', {shown}, {said})"))
+            # What the server says repeats parts of the value, and is quoted as one, which keeps it out of the counts.
+            pairs.append((unreadable, f"format('{name} %s is no {language}: %s', {shown}, quote_literal({said}))"))
         case _:
             pass
     if column.kind in {Kind.DATE, Kind.MOMENT}:
@@ -187,7 +189,10 @@ def check_statement(
         whose = f"{_text_of(entity.tenant, Kind.TEXT, mapping, staged, bound)} AS x_tenant, "
         tenant_id = "tenant_id, "
         problems.insert(0, ("x_tenant IS NULL", f"'{entity.tenant} is missing'"))
-        if not entity.founds_tenants:
+        if entity.founds_tenants:
+            everybody = f"'{entity.tenant} ''{ALL_TENANTS}'' stands for all tenants'"
+            problems.insert(1, (f"x_tenant = '{ALL_TENANTS}'", everybody))
+        else:
             unknown = f"format('{entity.tenant} %s is no known tenant', quote_literal(left(x_tenant, 80)))"
             problems.insert(1, ("x_tenant IS NOT NULL AND tenant_id IS NULL", unknown))
     if staged.header is None:
@@ -278,8 +283,15 @@ FROM (
 WHERE tenant.bad > :ceiling * tenant.rows AND checked.tenant_id = tenant.tenant_id AND checked.problem IS NULL"""
 
 
+def refused_statement(tables: WorkingTables) -> str:
+    """Name the tenants of which too many rows are bad."""
+    return f"""
+SELECT tenant_id FROM {tables.checked} WHERE tenant_id IS NOT NULL
+GROUP BY tenant_id HAVING count(problem) > :ceiling * count(*)"""
+
+
 def reasons_statement(tables: WorkingTables) -> str:
     """Count the reasons without the values in them: a value can be personal, what is wrong with a column is not."""
     return f"""
-SELECT regexp_replace(problem, 'E?''([^'']|'''')*'' ', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
+SELECT regexp_replace(problem, ':? ?E?''([^'']|'''')*''', '', 'g') AS reason, count(*) AS n FROM {tables.checked}
 WHERE problem IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10"""

@@ -83,6 +83,8 @@ class Entity:
     """The source's column that says whose each row is; without one all rows are those of the configured tenant."""
     founds_tenants: bool = False
     """Its rows are the tenants themselves: they need not be known before."""
+    unique: tuple[str, ...] = ()
+    """Required columns of which no two records of a tenant have the same values; of several the first counts."""
     label: str | None = None
     """What loads and rejects call it, where another desk has an entity of the same name."""
     kept: Mapping[str, str] = field(default_factory=dict)

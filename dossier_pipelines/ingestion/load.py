@@ -7,7 +7,7 @@ what becomes of them by those of merge.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import available_timezones
@@ -30,6 +30,7 @@ from dossier_pipelines.shared.failures import (
     UserError,
     describe_database_error,
 )
+from dossier_pipelines.shared.tables import ALL_TENANTS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -58,6 +59,8 @@ class LoadResult:
     rejected: int = 0
     reasons: Mapping[str, int]
     """The most frequent reasons for rejection, without the values: at most 10."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Tenants of whose records too many are gone from the source at once: how many, which were not removed."""
 
     def as_metadata(self) -> dict[str, int]:
         """Return the counts under the names that the Dagster UI plots."""
@@ -167,12 +170,18 @@ class _Load:
         self.started_at: datetime = self._scalar("SELECT clock_timestamp()")
         self.common: dict[str, Any] = {
             "tenant_id": settings.tenant_id,
+            # Counts of all tenants of a source, and lines that name none, are nobody's.
+            "whose": ALL_TENANTS if entity.tenant else settings.tenant_id,
             "timezone": settings.timezone,
             "timezones": sorted(available_timezones()),
             "entity": entity.recorded_as,
             "source": rows.label,
             "row_offset": rows.row_offset,
+            "ceiling": settings.max_rejected_share,
         }
+        self.removing = False
+        self.too_many_gone: str | None = None
+        self.kept: dict[str, int] = {}
 
     def run(self) -> LoadResult:
         self._require_columns()
@@ -180,10 +189,11 @@ class _Load:
         with self.connection.begin():
             self._settle_session()
             self._check()
+            self._judge_removals()
             counts, updated = self._count()
             # Duplicates among new rows only are found by the primary key, for nothing; else they are looked for.
             judged = self.entity.tenant and counts.rejected
-            if judged or counts.unchanged or counts.tombstones or updated:
+            if judged or self.entity.unique or counts.unchanged or counts.tombstones or updated:
                 counts, updated = self._set_duplicates_aside()
             refusal = self._refusal(counts)
             inserted = removed = 0
@@ -206,6 +216,7 @@ class _Load:
                 removed=removed,
                 rejected=counts.rejected,
                 reasons=self._reasons() if counts.rejected else {},
+                kept=self.kept if refusal is None else {},
             )
             self._record(result, outcome="merged" if refusal is None else "refused")
         if refusal is not None:
@@ -235,7 +246,7 @@ class _Load:
             self.connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
         self.connection.execute(
             sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-            {"key": f"load:{self.settings.tenant_id}:{self.entity.recorded_as}"},
+            {"key": f"load:{self.common['whose']}:{self.entity.recorded_as}"},
         )
         if self.entity.parent is not None:
             # No dossier may go while the rows that refer to it come.
@@ -306,10 +317,12 @@ class _Load:
 
     def _set_duplicates_aside(self) -> tuple[_Counts, int]:
         self._execute(checking.duplicates_statement(self.entity, self.tables))
+        if self.entity.unique:
+            statement = merge.repeats_statement(self.entity, self.tables, removing=self.removing)
+            while self._execute(statement, {"kept": list(self.kept)}).rowcount:
+                pass
         if self.entity.tenant:
-            self._execute(
-                checking.refused_tenants_statement(self.tables), {"ceiling": self.settings.max_rejected_share}
-            )
+            self._execute(checking.refused_tenants_statement(self.tables))
         return self._count()
 
     def _require_json_columns(self) -> None:
@@ -360,29 +373,39 @@ class _Load:
                 f"{self.settings.max_rejected_share:.0%} that DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
                 "ingestion.rejected_rows holds each with its reason."
             )
-        if not self._removes_vanished():
-            return None
-        found = self._execute(merge.vanished_count_statement(self.entity, self.tables)).one()
-        ceiling = self.settings.max_removed_share
-        if found.loaded and found.vanished / found.loaded > ceiling:
-            return (
-                f"{self.rows.label}: {found.vanished} of {found.loaded} loaded records are gone from the source, more "
-                f"than the share of {ceiling:.0%} that DOSSIER_MAX_REMOVED_SHARE allows. Nothing was changed."
-            )
-        return None
+        return self.too_many_gone
 
-    def _removes_vanished(self) -> bool:
-        """Any record may be the one behind a row whose id cannot be read; then none counts as vanished."""
+    def _judge_removals(self) -> None:
+        """Decide whether what the source no longer has is removed, and of which tenants it is not.
+
+        Any record may be the one behind a row whose id cannot be read; then none counts as vanished.
+        """
         if not self.settings.full_refresh or self.rows.malformed:
-            return False
-        return not self._execute(merge.unidentified_statement(self.tables)).scalar_one()
+            return
+        self.removing = not self._execute(merge.unidentified_statement(self.tables)).scalar_one()
+        if not self.removing:
+            return
+        ceiling = self.settings.max_removed_share
+        for found in self._execute(merge.vanished_count_statement(self.entity, self.tables)):
+            if found.vanished / found.loaded <= ceiling:
+                continue
+            self.kept[found.tenant_id] = found.vanished
+            if not self.entity.tenant:
+                self.too_many_gone = (
+                    f"{self.rows.label}: {found.vanished} of {found.loaded} loaded records are gone from the source, "
+                    f"more than the share of {ceiling:.0%} that DOSSIER_MAX_REMOVED_SHARE allows. Nothing was changed."
+                )
 
     def _merge(self, updated: int) -> tuple[int, int]:
         """Return how many rows were inserted and removed."""
         written = self._execute(merge.merge_statement(self.entity, self.tables, updating=updated > 0)).rowcount
         removed = self._execute(merge.tombstones_statement(self.entity, self.tables)).rowcount
-        if self._removes_vanished():
-            removed += self._execute(merge.vanished_statement(self.entity, self.tables)).rowcount
+        if self.removing:
+            kept = list(self.kept)
+            if self.entity.tenant:
+                # Of a tenant whose rows are not merged nothing is removed either.
+                kept += self._execute(checking.refused_statement(self.tables)).scalars()
+            removed += self._execute(merge.vanished_statement(self.entity, self.tables), {"kept": kept}).rowcount
         return written - updated, removed
 
     def _reasons(self) -> dict[str, int]:
@@ -402,7 +425,7 @@ class _Load:
         load_id = self._execute(
             "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
             "updated, unchanged, removed, rejected, run_id) "
-            "VALUES (:tenant_id, :entity, :source, :started_at, :outcome, "
+            "VALUES (:whose, :entity, :source, :started_at, :outcome, "
             ":rows_read, :inserted, :updated, :unchanged, :removed, :rejected, :run_id) RETURNING load_id",
             {**result.as_metadata(), "started_at": self.started_at, "outcome": outcome, "run_id": self.run_id},
         ).scalar_one()

@@ -30,7 +30,12 @@ def raw_table(name: str, comment: str, *columns: sa.schema.SchemaItem) -> sa.Tab
 LOADS: Final = sa.Table(
     "loads",
     METADATA,
-    tenant_column(),
+    sa.Column(
+        "tenant_id",
+        sa.Text(collation="C"),
+        nullable=False,
+        comment="Whose row this is; * for the load of a source of many tenants",
+    ),
     sa.Column("load_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("entity", sa.Text, nullable=False, comment="engagements, commitments, ..."),
     sa.Column("source", sa.Text, nullable=False, comment="The source, without credentials"),
@@ -54,7 +59,12 @@ sa.Index("loads_tenant_id_entity_load_id_idx", LOADS.c.tenant_id, LOADS.c.entity
 REJECTED_ROWS: Final = sa.Table(
     "rejected_rows",
     METADATA,
-    tenant_column(),
+    sa.Column(
+        "tenant_id",
+        sa.Text(collation="C"),
+        nullable=False,
+        comment="Whose row this is; * for one that names no known tenant, which only who sees all tenants reads",
+    ),
     sa.Column("entity", sa.Text, nullable=False, comment="engagements, commitments, ..."),
     sa.Column("source", sa.Text, nullable=False, comment="The file, table or path, without credentials"),
     sa.Column("row_number", sa.BigInteger, nullable=False, comment="Row in the source; in a file the header is row 1"),

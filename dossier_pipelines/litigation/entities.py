@@ -82,7 +82,7 @@ CASES: Final = Entity(
     rules=(
         Rule(
             broken="closed_at < created_at",
-            reason="format('closed_at %s is before created_at, %s', closed_at, created_at)",
+            reason="format('closed_at %L is before created_at %L', closed_at, created_at)",
         ),
     ),
 )
@@ -109,7 +109,7 @@ TASKS: Final = Entity(
     rules=(
         Rule(
             broken="completed_at < created_at",
-            reason="format('completed_at %s is before created_at, %s', completed_at, created_at)",
+            reason="format('completed_at %L is before created_at %L', completed_at, created_at)",
         ),
     ),
 )
@@ -160,7 +160,13 @@ SLA_POLICIES: Final = Entity(
         Column(name="priority", kind=Kind.CHOICE, choices=PRIORITIES, column_required=True, value_required=True),
         Column(name="hours", kind=Kind.NUMBER, column_required=True, value_required=True),
     ),
-    rules=(Rule(broken="hours <= 0", reason="format('hours %s is not more than 0', hours)"),),
+    rules=(
+        Rule(
+            broken=f"NOT ({tables.HOURS_OF_SERVICE})",
+            reason="format('hours %L must be more than 0 and at most 87600, ten years', left(CAST(hours AS text), 80))",
+        ),
+    ),
+    unique=("priority",),
 )
 
 ENTITIES: Final[dict[str, Entity]] = {

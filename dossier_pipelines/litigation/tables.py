@@ -13,6 +13,8 @@ from dossier_pipelines.shared.tables import METADATA, MOMENT, PRIORITIES, one_of
 TASK_STATUSES: Final = ("pending", "in_progress", "completed", "cancelled")
 OPEN: Final = "status IN ('pending', 'in_progress')"
 HEARING_STATUSES: Final = ("scheduled", "completed", "adjourned", "cancelled")
+# Ten years: beyond it a moment that so many hours are added to may be none.
+HOURS_OF_SERVICE: Final = "hours > 0 AND hours <= 87600"
 METRICS: Final = (
     "case_count",
     "task_completion_rate",
@@ -102,7 +104,9 @@ SLA_POLICIES: Final = raw_table(
     sa.Column("priority", sa.Text, nullable=False, comment="low, medium, high or critical"),
     sa.Column("hours", sa.Numeric, nullable=False, comment="Hours from when the task was set"),
     one_of("priority", PRIORITIES),
-    sa.CheckConstraint("hours > 0", name="hours"),
+    sa.CheckConstraint(HOURS_OF_SERVICE, name="hours"),
+    # A load may swap the priorities of two policies, or bring one before it removes the other.
+    sa.UniqueConstraint("tenant_id", "priority", deferrable=True, initially="DEFERRED"),
 )
 
 # Append-only and without a key, as platform.stale_marks.

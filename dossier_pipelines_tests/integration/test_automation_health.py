@@ -17,8 +17,9 @@ from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.failures import LeaseLostError, UserError
 from dossier_pipelines.shared.job_lease import job_lease
 from dossier_pipelines_tests.integration.test_automation import a_run, instance, storage, tick
+from dossier_pipelines_tests.outbox import Answer, receiver
 from dossier_pipelines_tests.records import rows, scalar
-from dossier_pipelines_tests.rules import House
+from dossier_pipelines_tests.rules import TELL_ADMINS, House, answer
 
 __all__ = ["instance", "storage"]
 
@@ -59,12 +60,59 @@ def alerts(database: Database) -> list[tuple[str, str, str, bool]]:
     return [(row.level, row.condition, row.said, row.cleared_at is not None) for row in found]
 
 
+def failures(database: Database) -> list[Any]:
+    return rows(database, "SELECT * FROM automation_rules.automation_logs WHERE status = 'failed'")
+
+
 def messages(database: Database) -> list[str]:
     found = rows(
         database,
         "SELECT title FROM notifications.notifications WHERE kind = 'automation_health' ORDER BY created_at, title",
     )
     return [row.title for row in found]
+
+
+def test_a_webhook_that_the_outbox_gives_up_is_a_failure_of_its_rule(database: Database, house: House) -> None:
+    rule = house.rule(actions=[*TELL_ADMINS, {"action": "webhook"}], name="Tell the world")
+    house.event()
+    assert answer(database)["succeeded"] == 1
+    with receiver() as server:
+        server.otherwise = Answer(503)
+        server.deliver(database)
+        assert failures(database) == []
+        house.run("UPDATE notifications.deliveries SET next_attempt_at = '2020-01-01' WHERE status = 'failed'")
+        server.otherwise = Answer(410)
+        server.deliver(database)
+    # What is told to the administrators goes by the webhook, too, but is no webhook of the rule.
+    assert scalar(database, "SELECT count(*) FROM notifications.deliveries WHERE status = 'dead'") == 2
+    [row] = failures(database)
+    said = "given up by the outbox, attempts: 2: the receiver answered 410"
+    assert (row.rule_id, row.rule_name, row.trigger_event) == (rule, "Tell the world", "task_overdue")
+    assert row.event_id == scalar(database, "SELECT id FROM platform.events")
+    assert row.error_message == f"action 2 (webhook): {said}"
+    assert row.actions_executed == [{"n": 2, "action": "webhook", "status": "failed", "error": said}]
+    # The success of NOW, when it was recorded, is long ago.
+    [found] = check(database, now=row.executed_at)["byTenant"]
+    assert [one["rule_id"] for one in found["degraded_rules"]] == [str(rule)]
+
+
+def test_a_dead_delivery_of_anything_else_is_no_failure_of_a_rule(database: Database, house: House) -> None:
+    house.rule(actions=TELL_ADMINS)
+    house.event()
+    answer(database)
+    house.run(
+        "INSERT INTO notifications.notifications (tenant_id, user_id, kind, urgency, title, message, metadata, "
+        "channels, event_id, dedupe_key, created_at) SELECT :tenant, gen_random_uuid(), 'automation_rule', 3, 'x', '', "
+        "CAST(m AS jsonb), ARRAY['webhook'], gen_random_uuid(), k, now() FROM (VALUES ('{}', 'automation_rule:a:b:1'), "
+        """('{"rule": "a", "event": "b", "rule_id": "c"}', 'automation_rule:a:b:2'), ('[]', 'mine')) AS v (m, k)""",
+        tenant=house.tenant_id,
+    )
+    answer(database)
+    with receiver() as server:
+        server.otherwise = Answer(410)
+        server.deliver(database)
+    assert scalar(database, "SELECT count(*) FROM notifications.deliveries WHERE status = 'dead'") == 4
+    assert failures(database) == []
 
 
 # --- figures ----------------------------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def test_a_rule_that_could_not_work_is_refused_when_it_is_saved_naming_the_place
         for row in rows(database, "SELECT * FROM ingestion.rejected_rows ORDER BY row_number")
     }
     assert set(refused) == {3, 4}
-    assert "is no SQL/JSON path: syntax error at end of jsonpath input" in refused[3]
+    assert "is no SQL/JSON path: 'syntax error at end of jsonpath input'" in refused[3]
     assert "dance" in refused[4]
     assert scalar(database, "SELECT count(*) FROM raw.automation_rules") == 4
 

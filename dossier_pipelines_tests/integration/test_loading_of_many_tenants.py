@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from dossier_pipelines.ingestion.load import LoadResult
+from dossier_pipelines.litigation.assets import RAW_ASSETS
 from dossier_pipelines.litigation.entities import ENTITIES
 from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.shared.database import Database
@@ -90,14 +93,65 @@ def test_a_tenant_without_a_time_zone_is_set_aside_with_its_records_and_nobody_e
     write_files(folder, {"tenants.csv": TENANTS.replace("America/New_York", "")})
     load(database, folder)
     assert reasons(database) == [
-        ("default", "cases", 3, "tenant_id 'york' is no known tenant"),
-        ("default", "tasks", 3, "tenant_id 'york' is no known tenant; case_id 'c1' refers to no record of cases"),
-        ("default", "tenants", 3, "timezone is missing"),
+        ("*", "cases", 3, "tenant_id 'york' is no known tenant"),
+        ("*", "tasks", 3, "tenant_id 'york' is no known tenant; case_id 'c1' refers to no record of cases"),
+        ("*", "tenants", 3, "timezone is missing"),
     ]
     assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh"]
     load(database, write_files(folder, {"tenants.csv": TENANTS}))
     assert reasons(database) == []
     assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh", "york"]
+
+
+def test_what_names_no_known_tenant_is_nobodys_whoever_loads_it(database: Database, folder: Path) -> None:
+    users = "tenant_id,id,name\nyork,u1,Maria Rossi\n,u2,Maria Rossi\nriyadh,u3,Maria Rossi\nriyadh,u4,Noor,Extra\n"
+    write_files(folder, {"tenants.csv": TENANTS.replace("America/New_York", ""), "users.csv": users})
+    load(database, folder, DOSSIER_TENANT="riyadh", DOSSIER_TIMEZONE="UTC")
+    found = rows(
+        database, "SELECT * FROM ingestion.rejected_rows WHERE entity = 'litigation users' ORDER BY row_number"
+    )
+    assert [(row.tenant_id, row.row_number) for row in found] == [("*", 2), ("*", 3), ("*", 5)]
+    assert set(found[-1].raw_row) == {"line"}
+    # How much there was of all tenants is not that tenant's to know, either.
+    assert rows(database, "SELECT DISTINCT tenant_id FROM ingestion.loads") == [("*",)]
+
+
+def test_what_was_not_removed_is_said_where_the_load_is_looked_at(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(database, write_files(folder, {"tasks.csv": f"{TASKS}york,t2,c1,Other,pending,low,2025-01-05,,\n"}))
+    write_files(folder, {"tasks.csv": TASKS})
+    monkeypatch.setenv("DOSSIER_LITIGATION_SOURCE", str(folder))
+    monkeypatch.setenv("DOSSIER_FULL_REFRESH", "true")
+    with dg.DagsterInstance.ephemeral() as instance:
+        [tasks] = [asset for asset in RAW_ASSETS if asset.key.path == ["raw", "tasks"]]
+        result = dg.materialize([tasks], resources={"database": database}, instance=instance)
+        said = [one.user_message for one in instance.all_logs(result.run_id) if one.level == logging.WARNING]
+    metadata = result.asset_materializations_for_node("raw__tasks")[0].metadata
+    assert metadata["not_removed"].value == {"york": 1}
+    assert said == [
+        "Of 1 tenants a larger share of the tasks is gone from the source than DOSSIER_MAX_REMOVED_SHARE allows, and "
+        "theirs were not removed: york (1)."
+    ]
+    assert scalar(database, "SELECT count(*) FROM raw.tasks") == 3
+
+
+def test_a_bad_row_of_a_tenant_that_is_known_is_its_own(database: Database, folder: Path) -> None:
+    load(database, folder)
+    write_files(
+        folder, {"tenants.csv": TENANTS.replace("America/New_York", ""), "tasks.csv": f"{TASKS}york,t3,c1,,,,,,\n"}
+    )
+    load(database, folder)
+    assert {(tenant_id, entity) for tenant_id, entity, *_ in reasons(database)} == {
+        ("york", "tenants"),
+        ("york", "tasks"),
+    }
+
+
+def test_no_tenant_is_called_as_all_of_them_are(database: Database, folder: Path) -> None:
+    load(database, write_files(folder, {"tenants.csv": f"{TENANTS}*,Star,UTC,\n"}))
+    assert reasons(database) == [("*", "tenants", 4, "id '*' stands for all tenants")]
+    assert scalar(database, "SELECT count(*) FROM platform.tenants") == 2
 
 
 def test_a_tenant_of_which_too_many_rows_are_bad_is_refused_alone(database: Database, folder: Path) -> None:
@@ -141,6 +195,112 @@ def test_what_the_source_no_longer_has_is_removed_in_its_tenants_only(database: 
         database, write_files(folder, {"tasks.csv": TASKS}), DOSSIER_FULL_REFRESH="true", DOSSIER_MAX_REMOVED_SHARE="1"
     )
     assert scalar(database, "SELECT count(*) FROM raw.tasks") == 2
+
+
+def test_a_tenant_that_loses_too_much_at_once_keeps_it_and_nobody_else(database: Database, folder: Path) -> None:
+    header = TASKS.splitlines()[0]
+    lines = {
+        tenant_id: [f"{tenant_id},t{number},c1,Reply,pending,low,2025-01-05,," for number in range(count)]
+        for tenant_id, count in (("riyadh", 200), ("york", 20))
+    }
+    load(database, write_files(folder, {"tasks.csv": "\n".join([header, *lines["riyadh"], *lines["york"]])}))
+    changed = lines["york"][0].replace("Reply", "Answer")
+    write_files(folder, {"tasks.csv": "\n".join([header, *lines["riyadh"][:190], changed])})
+    result = load(database, folder, DOSSIER_FULL_REFRESH="true")["tasks"]
+    assert result is not None
+    assert (result.removed, result.updated, result.kept) == (10, 1, {"york": 19})
+    counts = rows(database, "SELECT tenant_id, count(*) FROM raw.tasks GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in counts] == [("riyadh", 190), ("york", 20)]
+
+
+def test_of_a_tenant_that_is_refused_nothing_is_removed(database: Database, folder: Path) -> None:
+    more = TASKS + "york,t2,c1,Other,pending,low,2025-01-05,,\n"
+    load(database, write_files(folder, {"tasks.csv": more}))
+    write_files(folder, {"tasks.csv": TASKS.replace("completed,low", "unheard of,low")})
+    load(database, folder, DOSSIER_FULL_REFRESH="true", DOSSIER_MAX_REMOVED_SHARE="1")
+    assert [row.tenant_id for row in loaded(database, "tasks")] == ["riyadh", "york", "york"]
+
+
+POLICIES = "tenant_id,id,priority,hours\n"
+
+
+def policies(database: Database, folder: Path, *lines: str, **environ: str) -> dict[str, dict[str, float]]:
+    """Load policies; return the hours of each tenant by priority."""
+    write_files(folder, {"sla_policies.csv": POLICIES + "".join(f"{line}\n" for line in lines)})
+    load(database, folder, DOSSIER_MAX_REJECTED_SHARE="1", DOSSIER_MAX_REMOVED_SHARE="1", **environ)
+    found: dict[str, dict[str, float]] = {}
+    for row in rows(database, "SELECT * FROM raw.sla_policies"):
+        found.setdefault(row.tenant_id, {})[row.priority] = float(row.hours)
+    return found
+
+
+@pytest.mark.parametrize("hours", ["100000000", "87600.1", "0", "-1", "1e300"])
+def test_hours_of_service_that_end_nowhere_are_set_aside(database: Database, folder: Path, hours: str) -> None:
+    assert policies(database, folder, f"york,1,low,{hours}", "york,2,high,87600") == {"york": {"high": 87600}}
+    [(tenant_id, _, number, reason)] = reasons(database)
+    assert (tenant_id, number) == ("york", 2)
+    assert reason.endswith("must be more than 0 and at most 87600, ten years")
+
+
+def test_of_two_policies_of_a_tenant_and_priority_the_later_is_set_aside(database: Database, folder: Path) -> None:
+    lines = ("york,9,low,1", "york,1,low,2", "riyadh,1,low,3", "york,2,high,4")
+    for _ in range(2):
+        assert policies(database, folder, *lines) == {"york": {"low": 1, "high": 4}, "riyadh": {"low": 3}}
+        assert reasons(database) == [("york", "sla_policies", 3, "priority: the same as in row 2")]
+
+
+def test_two_policies_swap_their_priorities_in_one_load(database: Database, folder: Path) -> None:
+    policies(database, folder, "york,1,low,1", "york,2,high,2")
+    assert policies(database, folder, "york,1,high,1", "york,2,low,2") == {"york": {"high": 1, "low": 2}}
+    assert reasons(database) == []
+
+
+def test_a_policy_takes_the_priority_of_one_that_goes(database: Database, folder: Path) -> None:
+    policies(database, folder, "york,1,low,1", "york,2,high,2")
+    found = policies(database, folder, "york,3,low,3", "york,2,high,2", DOSSIER_FULL_REFRESH="true")
+    assert found == {"york": {"low": 3, "high": 2}}
+    assert reasons(database) == []
+
+
+def test_a_policy_of_a_priority_that_a_loaded_one_keeps_is_set_aside(database: Database, folder: Path) -> None:
+    policies(database, folder, "york,1,low,1", "york,2,high,2")
+    found = policies(database, folder, "york,3,low,3", "riyadh,1,low,5")
+    assert found == {"york": {"low": 1, "high": 2}, "riyadh": {"low": 5}}
+    assert reasons(database) == [("york", "sla_policies", 2, "priority: the same as in a record that is loaded")]
+
+
+def test_policies_that_only_fit_together_are_set_aside_together(database: Database, folder: Path) -> None:
+    policies(database, folder, "york,1,low,1", "york,2,high,2")
+    # The first would take the place of the second, which is bad and so stays where it is.
+    found = policies(database, folder, "york,1,high,1", "york,2,low,0", "york,3,medium,3")
+    assert found == {"york": {"low": 1, "high": 2, "medium": 3}}
+    assert [reason for *_, reason in reasons(database)] == [
+        "priority: the same as in a record that is loaded",
+        "hours '0' must be more than 0 and at most 87600, ten years",
+    ]
+    # The first takes the place that the third leaves, the second would take it, too, and so stays.
+    found = policies(database, folder, "york,1,medium,1", "york,2,medium,2", "york,3,low,3")
+    assert found == {"york": {"medium": 1, "high": 2, "low": 3}}
+
+
+def test_the_reasons_that_are_shown_hold_nothing_of_the_values(database: Database, folder: Path) -> None:
+    bad = TENANTS.replace('"{""colour"": ""green""}"', "{Maria: it's 'Rossi'}") + 'a,A,UTC,"[""Maria"", Rossi]"\n'
+    write_files(
+        folder,
+        {
+            "tenants.csv": bad,
+            "automation_rules.csv": "tenant_id,id,name,trigger_event,condition,actions\n"
+            'york,1,A,task_overdue,$.a == Maria,"[{""action"": ""Maria""}]"\n'
+            'york,2,B,task_overdue,,"[{""action"": ""webhook""}]"\n',
+            "cases.csv": CASES + "york,c2,Y 2,2025-01-05\n",
+        },
+    )
+    found = load(database, folder, DOSSIER_MAX_REJECTED_SHARE="1")
+    shown = [reason for result in found.values() if result for reason in result.reasons]
+    assert [reason for reason in shown if "Maria" in reason or "Rossi" in reason] == []
+    assert found["tenants"] is not None
+    assert found["tenants"].reasons == {"settings is no JSON": 2}
+    assert 'Token "Maria" is invalid.' in reasons(database)[-2][3]
 
 
 def test_the_same_id_twice_counts_once_in_each_tenant(database: Database, folder: Path) -> None:

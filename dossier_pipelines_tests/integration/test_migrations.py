@@ -179,6 +179,48 @@ def test_every_version_migrates_to_what_is_declared(
     assert all(built[part] for part in built)
 
 
+def test_rows_that_a_newer_version_would_not_take_are_mended(empty: Database) -> None:
+    runner.migrate(empty, version="0008")
+    with empty.transaction() as connection:
+        for tenant_id, number, priority, hours in (
+            *(("one", 1, "low", 100_000_000), ("one", 2, "low", 5), ("one", 3, "high", 100_000_000)),
+            *(("two", 1, "low", 7), ("two", 2, "high", 8), ("two", 3, "high", 8), ("two", 4, "high", 9)),
+        ):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO raw.sla_policies (tenant_id, id, priority, hours, source_hash) "
+                    "VALUES (:tenant_id, :id, :priority, :hours, 40)"
+                ),
+                {"tenant_id": tenant_id, "id": uuid.UUID(int=number), "priority": priority, "hours": hours},
+            )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
+                "updated, unchanged, removed, rejected) SELECT 'one', e, e, now(), 'merged', 1, 1, 0, 0, 0, 0 "
+                "FROM unnest(ARRAY['litigation users', 'users']) AS e"
+            )
+        )
+        for number, entity in enumerate(("litigation users", "users"), 2):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO ingestion.rejected_rows (tenant_id, entity, source, row_number, reason, raw_row, "
+                    "load_id) VALUES ('one', :entity, 'users.csv', :number, 'bad', '{}', 1)"
+                ),
+                {"entity": entity, "number": number},
+            )
+    runner.migrate(empty)
+    policies = rows(empty, "SELECT * FROM raw.sla_policies ORDER BY tenant_id, id")
+    assert [(row.tenant_id, row.id.int, row.hours, row.source_hash) for row in policies] == [
+        ("one", 2, 5, 40),
+        ("one", 3, 87_600, 41),
+        ("two", 1, 7, 40),
+        ("two", 2, 8, 40),
+    ]
+    for table in ("rejected_rows", "loads"):
+        found = rows(empty, f"SELECT tenant_id, entity FROM ingestion.{table} ORDER BY 1")
+        assert [tuple(row) for row in found] == [("*", "litigation users"), ("one", "users")]
+
+
 def test_migrating_again_changes_nothing(database: Database) -> None:
     fill(database)
     before = catalog(database), content(database)

@@ -45,6 +45,13 @@ def desk(database: Database) -> Desk:
     return Desk(database)
 
 
+def test_the_longest_hours_of_service_stop_no_check(database: Database, desk: Desk) -> None:
+    desk.hours(low=87_600)
+    desk.task(desk.case(), priority="low", created_at=NOON - 3_651 * DAY)
+    desk.task(desk.case(), priority="low", created_at=datetime(2199, 12, 31, tzinfo=NOON.tzinfo))
+    assert check(database)["slaViolations"] == 1
+
+
 def test_a_task_is_overdue_when_its_due_date_passed_by_more_than_the_grace(database: Database, desk: Desk) -> None:
     case = desk.case()
     late = desk.task(case, due_date=NOON - GRACE - MINUTE)

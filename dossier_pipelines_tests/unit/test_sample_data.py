@@ -3,17 +3,20 @@
 import csv
 import gzip
 import importlib.util
+import json
 import sys
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from dossier_pipelines.sample_data import SAMPLE_AS_OF, SAMPLE_DIRECTORY
+from dossier_pipelines.sample_data import LITIGATION_CLOCK, LITIGATION_DIRECTORY, SAMPLE_AS_OF, SAMPLE_DIRECTORY
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "build_sample_data.py"
 
@@ -61,9 +64,9 @@ def case(**changes: Any) -> Any:
 
 
 @cache
-def shipped(table: str) -> list[dict[str, str]]:
+def shipped(table: str, directory: Path = SAMPLE_DIRECTORY) -> list[dict[str, str]]:
     """Return the rows of a shipped table."""
-    with gzip.open(SAMPLE_DIRECTORY / f"{table}.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(directory / f"{table}.csv.gz", "rt", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -518,3 +521,174 @@ def test_the_sample_ships_with_its_licence_and_its_readme() -> None:
     assert "euip" in licence
     assert "Copyright (c) 2021 Joshua C. Fjelstul" in licence
     assert "euip" in (SAMPLE_DIRECTORY / "README.md").read_text(encoding="utf-8")
+
+
+# --- The other side: what the sample of the litigation desk promises, for every record, held against the shipped acts.
+# Nothing here is computed by the script that built it.
+
+DEMANDS = ("Letter of formal notice", "Reasoned opinion")
+
+
+def desk(table: str) -> list[dict[str, str]]:
+    """Return the rows of a shipped table of the litigation desk."""
+    return shipped(table, LITIGATION_DIRECTORY)
+
+
+@cache
+def procedure() -> dict[str, list[dict[str, str]]]:
+    """Return the shipped acts of every case, in the order of the procedure."""
+    acts_by_case: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in shipped("engagements"):
+        acts_by_case[row["case_id"]].append(row)
+    for acts in acts_by_case.values():
+        acts.sort(key=lambda row: (row["occurred_at"], build.STAGES.index(row["type"]), row["id"]))
+    return acts_by_case
+
+
+def acts_of(*beginnings: str) -> dict[str, dict[str, str]]:
+    """Return the shipped acts of some stages by their id."""
+    return {row["id"]: row for row in shipped("engagements") if row["type"].startswith(beginnings)}
+
+
+def tenant_of(row: dict[str, str]) -> str:
+    """Return the tenant whose member state an act or a commitment is about."""
+    return f"eu-{row['dossier_id'].split(':')[1].lower()}"
+
+
+def two_months_after(day: date) -> date:
+    """Return the last day that is neither in a later month than two months after, nor later in it."""
+    later = date(day.year + (day.month + 2 > 12), (day.month + 2 - 1) % 12 + 1, 1)
+    found = [later + timedelta(days=number) for number in range(day.day)]
+    return max(one for one in found if one.month == later.month)
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2003-12-31", "2004-02-29"),
+        ("2002-12-30", "2003-02-28"),
+        ("2004-10-15", "2004-12-15"),
+        ("2004-07-31", "2004-09-30"),
+    ],
+)
+def test_two_months_after_is_what_a_calendar_says(day: str, expected: str) -> None:
+    assert two_months_after(date.fromisoformat(day)).isoformat() == expected
+
+
+def test_a_task_of_the_desk_is_the_answer_to_one_letter_or_opinion() -> None:
+    demands = acts_of(*DEMANDS)
+    assert len(desk("tasks")) == len(demands) == 29_276
+    for task in desk("tasks"):
+        asked = demands.pop(task["id"])
+        assert (task["tenant_id"], task["case_id"]) == (tenant_of(asked), asked["case_id"])
+        assert task["created_at"] == asked["occurred_at"]
+        assert task["title"].lower() == f"answer the {asked['type'].lower()}"
+    assert demands == {}
+
+
+def test_a_task_of_the_desk_is_due_at_the_end_of_the_day_two_months_after_it_was_set() -> None:
+    for task in desk("tasks"):
+        assert task["due_date"] == f"{two_months_after(date.fromisoformat(task['created_at']))}T23:59:00"
+
+
+def test_a_task_of_the_desk_is_done_when_the_next_act_of_its_case_comes_and_open_until_then() -> None:
+    next_act = {
+        one["id"]: following["occurred_at"] for acts in procedure().values() for one, following in pairwise(acts)
+    }
+    found = Counter()
+    for task in desk("tasks"):
+        done = next_act.get(task["id"], "")
+        assert (task["completed_at"], task["status"]) == (done, "completed" if done else "in_progress")
+        found[task["status"]] += 1
+    assert min(found["completed"], found["in_progress"]) > 1_000
+
+
+def test_a_task_of_the_desk_has_the_priority_of_the_kind_of_its_case() -> None:
+    kinds = {row["id"]: row["case_type"] for row in shipped("commitments")}
+    priorities = {"Nonconformity": "high", "Noncommunication": "medium"}
+    for task in desk("tasks"):
+        assert task["priority"] == priorities[kinds[task["case_id"]]]
+    for case_row in desk("cases"):
+        assert case_row["title"].startswith(f"{kinds[case_row['id']]} with EU law: ")
+
+
+def test_a_hearing_of_the_desk_is_one_referral_to_the_court_on_its_day() -> None:
+    referrals = acts_of("Referral to the Court")
+    assert len(desk("hearings")) == len(referrals) == 2_165
+    for hearing in desk("hearings"):
+        act_row = referrals.pop(hearing["id"])
+        assert (hearing["tenant_id"], hearing["case_id"]) == (tenant_of(act_row), act_row["case_id"])
+        assert hearing["hearing_date"] == f"{act_row['occurred_at']}T09:30:00"
+        # Whether somebody attended, the data do not say.
+        assert (hearing["court_id"], hearing["status"], hearing.get("attended")) == ("CJEU", "completed", None)
+    assert referrals == {}
+
+
+def test_a_document_of_the_desk_is_the_press_release_of_an_act() -> None:
+    announced = {row["id"]: row for row in shipped("engagements") if row["press_release"] == "1"}
+    assert len(desk("documents")) == len(announced)
+    for document in desk("documents"):
+        act_row = announced.pop(document["id"])
+        expected = (tenant_of(act_row), act_row["case_id"], act_row["occurred_at"])
+        assert (document["tenant_id"], document["case_id"], document["uploaded_at"]) == expected
+
+
+def test_a_case_of_the_desk_opens_with_its_first_act_and_closes_with_what_no_act_but_an_end_follows() -> None:
+    commitments = {row["id"]: row for row in shipped("commitments")}
+    assert len(desk("cases")) == len(commitments) == len(procedure())
+    for case_row in desk("cases"):
+        acts = procedure()[case_row["id"]]
+        last = max((n for n, one in enumerate(acts) if one["type"] not in {"Withdrawal", "Closing"}), default=-1)
+        closed = acts[last + 1]["occurred_at"] if last + 1 < len(acts) else ""
+        assert case_row["created_at"] == acts[0]["occurred_at"]
+        assert (case_row["closed_at"], case_row["status"]) == (closed, "closed" if closed else "active")
+        assert case_row["tenant_id"] == tenant_of(commitments[case_row["id"]])
+        assert case_row["case_number"] == case_row["id"]
+
+
+def test_every_reference_of_the_desk_is_to_a_record_of_its_own_tenant() -> None:
+    known = {
+        table: {(row["tenant_id"], row["id"]) for row in desk(table)} for table in ("users", "courts", "cases", "tasks")
+    }
+    for table in ("cases", "tasks", "hearings", "documents"):
+        for row in desk(table):
+            for column, of in (
+                ("case_id", "cases"),
+                ("court_id", "courts"),
+                ("owner_id", "users"),
+                ("assigned_to", "users"),
+            ):
+                assert column not in row or (row["tenant_id"], row[column]) in known[of]
+
+
+def test_a_tenant_of_the_desk_has_a_zone_its_people_its_court_its_rule_and_its_hours() -> None:
+    tenants = desk("tenants")
+    assert len({row["id"] for row in tenants}) == len(tenants) == 28
+    assert {row["id"] for row in tenants} == {tenant_of(row) for row in shipped("commitments")}
+    for tenant in tenants:
+        own = {
+            table: [row for row in desk(table) if row["tenant_id"] == tenant["id"]]
+            for table in ("users", "courts", "sla_policies", "automation_rules")
+        }
+        assert ZoneInfo(tenant["timezone"]).key == tenant["timezone"]
+        assert {row["role"] for row in own["users"]} == {"agent", "representation", "admin"}
+        assert len(own["users"]) == 3
+        assert [row["city"] for row in own["courts"]] == ["Luxembourg"]
+        assert {row["priority"]: row["hours"] for row in own["sla_policies"]} == dict.fromkeys(
+            ("low", "medium", "high", "critical"), str(61 * 24)
+        )
+        assert len(own["sla_policies"]) == 4
+        [rule] = own["automation_rules"]
+        assert (rule["trigger_event"], rule["condition"]) == ("task_overdue", '$.priority == "high"')
+        assert [one["role"] for one in json.loads(rule["actions"])] == ["representation"]
+    assert {row["timezone"] for row in desk("users")} == {row["timezone"] for row in tenants}
+
+
+def test_no_user_of_the_desk_can_get_mail() -> None:
+    assert all(row["email"].endswith(".example") for row in desk("users"))
+
+
+def test_the_clock_of_the_desk_stands_at_the_end_of_the_day_of_the_newest_act() -> None:
+    newest = max(row["occurred_at"] for row in shipped("engagements"))
+    assert f"{newest}T23:59:00" == LITIGATION_CLOCK
+    assert max(row["closed_at"] for row in desk("cases")) <= newest

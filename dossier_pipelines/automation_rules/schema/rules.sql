@@ -198,5 +198,33 @@ END $$;
 CREATE OR REPLACE TRIGGER mark_unmatched AFTER INSERT ON platform.events
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION automation_rules.mark_unmatched();
 
+-- A webhook is carried out when it is recorded; that the outbox gave it up is known later, and logged as a failure of the
+-- rule then. Grain: one row per delivery that dies. Uses notifications_pkey. What else somebody wrote under the kind of a
+-- rule must not stop whoever delivers it.
+CREATE OR REPLACE FUNCTION automation_rules.log_dead_webhook() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO automation_rules.automation_logs (
+        tenant_id, rule_id, rule_name, trigger_event, event_id, status, actions_executed, error_message, executed_at
+    )
+    SELECT n.tenant_id, CAST(n.metadata ->> 'rule_id' AS uuid), n.metadata ->> 'rule', n.metadata ->> 'event', n.event_id,
+        'failed',
+        jsonb_build_array(jsonb_build_object('n', CAST(split_part(n.dedupe_key, ':', 4) AS integer), 'action', 'webhook',
+            'status', 'failed', 'error', e.said)),
+        concat('action ', split_part(n.dedupe_key, ':', 4), ' (webhook): ', e.said), clock_timestamp()
+    FROM notifications.notifications AS n
+    CROSS JOIN LATERAL (
+        SELECT concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
+    ) AS e
+    WHERE n.tenant_id = NEW.tenant_id AND n.id = NEW.notification_id AND n.kind = 'automation_rule'
+        AND n.channels = ARRAY['webhook'] AND n.event_id IS NOT NULL AND n.metadata ?& ARRAY['rule', 'event']
+        AND pg_input_is_valid(n.metadata ->> 'rule_id', 'uuid')
+        AND n.dedupe_key ~ '^automation_rule:[^:]*:[^:]*:[0-9]{1,5}$';
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER log_dead_webhook AFTER UPDATE ON notifications.deliveries FOR EACH ROW
+    WHEN (NEW.status = 'dead' AND OLD.status <> 'dead' AND NEW.channel = 'webhook')
+    EXECUTE FUNCTION automation_rules.log_dead_webhook();
+
 -- Who has a role is asked whenever a rule tells its people.
 CREATE INDEX IF NOT EXISTS users_role_idx ON raw.users (tenant_id, role);

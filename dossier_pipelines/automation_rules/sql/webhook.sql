@@ -1,5 +1,5 @@
--- Carry out webhook: record a notification that takes the webhook only; the outbox posts it, tries again and gives up. It
--- has no reader: each stands for a person of its own, so that none waits in the digest of a full day.
+-- Carry out webhook: record a notification that takes the webhook only; the outbox posts it and tries again, and the
+-- trigger log_dead_webhook logs a failure of the rule when it is given up. It has no reader: each stands for a person of its own, so that none waits in the digest of a full day.
 -- Grain: one row per action, and an answer for each. Uses the unique key of notifications.
 WITH told AS (
     INSERT INTO notifications.notifications (

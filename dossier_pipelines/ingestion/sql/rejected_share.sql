@@ -2,7 +2,7 @@
 -- Uses loads_tenant_id_entity_load_id_idx.
 SELECT t.tenant_id, l.rows_read, l.rejected, (
     SELECT jsonb_object_agg(x.reason, x.n) FROM (
-        SELECT regexp_replace(r.reason, 'E?''([^'']|'''')*'' ', '', 'g') AS reason, count(*) AS n
+        SELECT regexp_replace(r.reason, ':? ?E?''([^'']|'''')*''', '', 'g') AS reason, count(*) AS n
         FROM ingestion.rejected_rows AS r
         WHERE r.entity = :entity AND r.load_id = l.load_id
         GROUP BY 1 ORDER BY n DESC, 1 LIMIT 10
