@@ -22,7 +22,6 @@ from dossier_pipelines_tests.faults.desk import await_gone
 from dossier_pipelines_tests.faults.history import say
 from dossier_pipelines_tests.faults.server import errors_of, lose_the_answer_once, once_before, restart
 from dossier_pipelines_tests.faults.steps import Steps, killed_at
-from dossier_pipelines_tests.faults.test_database_troubles import errors_of, lose_the_answer_once
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.records import rows, scalar
 
