@@ -331,7 +331,7 @@ def test_a_server_that_was_restarted_is_found_again(tmp_path: Path) -> None:
 
 def test_a_statement_file_takes_its_binds_from_code_and_not_from_prose() -> None:
     text = statement("dossier_pipelines.commands", "run_result")
-    assert set(text.compile().params) == {"tenant_id", "run_id"}
+    assert set(text.compile().params) == {"tenant_id", "run_id", "as_of"}
 
 
 def test_psql_is_pointed_at_the_server_of_a_url_by_its_environment(server: Server) -> None:
