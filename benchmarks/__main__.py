@@ -33,7 +33,13 @@ from benchmarks.refreshing import (
 )
 from benchmarks.replaying import replay
 from dossier_pipelines.migrations.runner import migrate
-from dossier_pipelines.shared.database import DAGSTER_DRIVER, create_database, create_missing_database, database_url
+from dossier_pipelines.shared.database import (
+    DAGSTER_DRIVER,
+    Database,
+    create_database,
+    create_missing_database,
+    database_url,
+)
 from dossier_pipelines.shared.embedded_postgres import EmbeddedPostgres
 
 RESULTS = Path(__file__).parent / "results"
@@ -166,12 +172,7 @@ ACTING_ROWS = (
 def measure_and_write_history(server: EmbeddedPostgres, home: Path) -> None:
     """Measure the snapshots of all of the sample's days, and write the figures and the plans."""
     say("history: 6,694 days of the sample")
-    url, dagster_url = server.url("bench_history"), server.url("bench_history_dagster")
-    create_missing_database(database_url(url))
-    create_missing_database(database_url(dagster_url))
-    database = create_database(url)
-    migrate(database)
-    storage = database_url(dagster_url, driver=DAGSTER_DRIVER).render_as_string(hide_password=False)
+    database, url, storage = _with_dagsters(server, "bench_history")
     figures = measure_history(database, url, storage, home)
     (RESULTS / "history.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     (RESULTS / "history.md").write_text(_two_columns("history", HISTORY_ROWS, figures) + "\n", encoding="utf-8")
@@ -283,12 +284,7 @@ LITIGATING_ROWS = (
 def measure_and_write_launching(server: EmbeddedPostgres, home: Path) -> None:
     """Measure the litigation desk's jobs from tick to end, and write the figures."""
     say("launching: from tick to end")
-    url, dagster_url = server.url("bench_launching"), server.url("bench_launching_dagster")
-    create_missing_database(database_url(url))
-    create_missing_database(database_url(dagster_url))
-    database = create_database(url)
-    migrate(database)
-    storage = database_url(dagster_url, driver=DAGSTER_DRIVER).render_as_string(hide_password=False)
+    database, url, storage = _with_dagsters(server, "bench_launching")
     figures = measure_launching(database, url, storage, home)
     (RESULTS / "launching.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     (RESULTS / "launching.md").write_text(_two_columns("launching", LAUNCHING_ROWS, figures) + "\n", encoding="utf-8")
@@ -303,6 +299,16 @@ LAUNCHING_ROWS = tuple(
         (f"{job}: the run alone", f"run_alone_{job}_s", "{:.2f} s"),
     )
 )
+
+
+def _with_dagsters(server: EmbeddedPostgres, name: str) -> tuple[Database, str, str]:
+    """Return a migrated database and its URL, and that of an empty one for Dagster's storage."""
+    url, dagster_url = server.url(name), server.url(f"{name}_dagster")
+    create_missing_database(database_url(url))
+    create_missing_database(database_url(dagster_url))
+    database = create_database(url)
+    migrate(database)
+    return database, url, database_url(dagster_url, driver=DAGSTER_DRIVER).render_as_string(hide_password=False)
 
 
 def _two_columns(title: str, rows: tuple[tuple[str, str, str], ...], figures: dict[str, Any]) -> str:

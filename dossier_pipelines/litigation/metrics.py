@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
-from dossier_pipelines.shared.audit import read_results, record_results
+from dossier_pipelines.shared.audit import record_results, took_effect
 from dossier_pipelines.shared.database import Database, create_working_table, execute, statement
 from dossier_pipelines.shared.failures import UserError
 
@@ -152,8 +152,7 @@ def _recorded(
 
     def attempt(connection: Connection) -> list[MetricChunk]:
         nonlocal made
-        # The commit may have taken effect though its answer was lost; then what it wrote down is there.
-        if made and read_results(connection, run_id=run_id).items() >= figures().items():
+        if took_effect(connection, run_id=run_id, attempted=figures() if made else {}):
             return made
         made = work(connection)
         record_results(connection, run_id=run_id, job=job, results=figures())
