@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from dossier_pipelines.dossiers.refresh import PACKAGE
 from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPolicy, plan_deliveries
-from dossier_pipelines.shared.audit import read_results, record_results
+from dossier_pipelines.shared.audit import record_results, took_effect
 from dossier_pipelines.shared.database import Database, execute
 from dossier_pipelines.shared.tenants import require_past
 
@@ -55,12 +55,9 @@ def detect_overdue(
     attempted: dict[str, Any] = {}
 
     def detect(connection: Connection) -> dict[str, Any]:
-        if attempted:
-            # The commit may have taken effect though its answer was lost; then there is nothing left to find.
-            recorded = read_results(connection, run_id=run_id)
-            if recorded | attempted == recorded:
-                return attempted
-            attempted.clear()
+        if took_effect(connection, run_id=run_id, attempted=attempted):
+            return attempted
+        attempted.clear()
         attempted.update(detect_in_transaction(connection, scope, now=now, run_id=run_id, policy=policy, lease=lease))
         return attempted
 
