@@ -581,10 +581,16 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
         assert server_runs(lonely)
 
         processes = family(process.pid)
+        while_serving = log.read_text(encoding="utf-8")
         end(process, "Ctrl-C")
         assert process.wait() == 0, log.read_text(encoding="utf-8")
         assert_nothing_is_left(processes, port, lonely)
-    assert "Traceback" not in log.read_text(encoding="utf-8")
+    assert "Traceback" not in while_serving
+    # Dagster empties its workspace without waiting for the ticks in its pool of threads: such a tick fails, loudly, and
+    # the next start evaluates it again (seen in CI on 2026-11-27). Nothing else may fail at the end.
+    while_ending = log.read_text(encoding="utf-8").removeprefix(while_serving)
+    expected = "DagsterCodeLocationNotFoundError: Location dossier_pipelines does not exist in workspace"
+    assert while_ending.count("Traceback") == while_ending.count(expected), while_ending
 
 
 def test_kill_9_of_up_leaves_no_process_and_the_next_up_works(source: Path, lonely: Path, tmp_path: Path) -> None:
