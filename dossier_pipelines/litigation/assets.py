@@ -31,6 +31,8 @@ LATE_TASKS_KEY = dg.AssetKey(["litigation", "late_tasks"])
 # The tags of a run for those tenants only that lack a day of it. Days end in one time zone after the other, and for the
 # most tenants a scheduled run has nothing to do.
 ONLY_MISSING = {"dossier/tenants": "missing"}
+# Dagster gives it to a run that it launches itself in place of one that died.
+RETRY_NUMBER_TAG = "dagster/retry_number"
 RAW_DESCRIPTIONS = {
     "tenants": "The parties that the litigation desk works for, each apart from the others, with its time zone.",
     "users": "The people of the desk's tenants, as the source has them; they lie in raw.users with everybody else.",
@@ -126,7 +128,7 @@ WRITTEN_IN_PASSING = [
 ]
 
 
-def told(context: dg.OpExecutionContext | dg.AssetExecutionContext, chunk: MetricChunk) -> None:
+def log_chunk(context: dg.OpExecutionContext | dg.AssetExecutionContext, chunk: MetricChunk) -> None:
     """Log what a chunk did: the progress of a long run."""
     context.log.info(
         "%s to %s: %d tenants, %d rows written, %d unusual (%d by the original's rule)",
@@ -187,8 +189,9 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 database, holder=context.run.run_id, patience_seconds=locks.METRICS_PATIENCE_SECONDS
             ) as lease:
                 tenants = None
-                # One that is repeated by hand keeps its tags, and is for all.
-                if context.run.tags.items() >= ONLY_MISSING.items() and context.run.parent_run_id is None:
+                # One that is repeated by hand keeps the tag, and is for all.
+                by_hand = context.run.parent_run_id is not None and RETRY_NUMBER_TAG not in context.run.tags
+                if context.run.tags.items() >= ONLY_MISSING.items() and not by_hand:
                     tenants = tenants_missing(database, first_day=first_day, last_day=last_day, now=now)
                 result = take_metrics(
                     database,
@@ -200,7 +203,7 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                     grace=timedelta(minutes=current.overdue_grace_minutes),
                     policy=delivery_policy(current),
                     lease=lease,
-                    report=lambda chunk: told(context, chunk),
+                    report=lambda chunk: log_chunk(context, chunk),
                 )
             newest = newest_anomalies(database)
         context.log_event(

@@ -1,12 +1,13 @@
 """Daily metrics of every tenant, for any range of days in one pass over the records, and what is unusual in them.
 
-A day is as of its end in the tenant's zone. What is stored depends on the records alone: taken again it stays as it is.
+A day is as of its end in the tenant's zone. What is stored depends on the records, the service levels and the grace of
+due dates: taken again it stays as it is, and another of them reaches the days that are taken already.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -31,6 +32,11 @@ RESTATE_JOB: Final = "restate_metrics_job"
 WORK_MEM: Final = "128MB"
 # Each chunk reads all records once, and holds what it writes until it commits.
 MOST_TENANT_DAYS: Final = 250_000
+# Judging reads about so many days before those that are judged: fewer cost the same.
+LITTLE_DAYS: Final = 60
+# How long days that are taken wait for loads that are open, a bulk load among them, and how long at a time.
+LOADS_PATIENCE_SECONDS: Final = 600.0
+LOCK_SECONDS: Final = 5
 WORKING_TABLES: Final = {"metric_scope": "tenant_id", "metric_events": "tenant_id, day, happened"}
 
 
@@ -108,11 +114,9 @@ def take_metrics(
     begins before the first record; LeaseLostError when ``lease`` is lost.
     """
     _require_range(database, first_day=first_day, last_day=last_day, now=now, tenants=tenants)
-    if not dry_run:
-        database.in_transaction(partial(_announce, last_day=last_day, now=now, tenants=tenants))
     count = database.run(PACKAGE, "count_tenants", {"tenants": _names(tenants)})[0].tenants
-    step = max(1, MOST_TENANT_DAYS // max(1, count))
-    chunks: list[MetricChunk] = []
+    pieces = list(_pieces(first_day, last_day, max(1, MOST_TENANT_DAYS // max(1, count))))
+    announced = {"last_day": last_day, "now": now, "tenants": _names(tenants), "grace": grace}
 
     def take(connection: Connection, first: date, last: date) -> list[MetricChunk]:
         return [
@@ -127,15 +131,29 @@ def take_metrics(
                 # What comes after a changed day was judged by it.
                 judge_on=last == last_day,
                 tell=Telling(run_id=run_id, policy=policy),
-                dry_run=dry_run,
             )
         ]
 
-    for first, last in _pieces(first_day, last_day, step):
+    def try_all(connection: Connection) -> list[MetricChunk]:
+        # In one transaction: a day is judged by those before it.
+        tried: list[MetricChunk] = []
+        with connection.begin_nested() as trial:
+            execute(connection, PACKAGE, "announce_metrics", announced)
+            for first, last in pieces:
+                tried += take(connection, first, last)
+                report(tried[-1])
+            trial.rollback()
+        return tried
+
+    if dry_run:
+        return _total(_recorded(database, try_all, run_id=run_id, job=JOB, dry_run=True), tenants=max)
+    database.in_transaction(partial(_announce, announced=announced), patience_seconds=LOADS_PATIENCE_SECONDS)
+    chunks: list[MetricChunk] = []
+    for first, last in pieces:
         work = partial(take, first=first, last=last)
-        chunks += _recorded(database, work, before=chunks, run_id=run_id, job=JOB, dry_run=dry_run)
+        chunks += _recorded(database, work, before=chunks, tenants=max, run_id=run_id, job=JOB)
         report(chunks[-1])
-    return _total(chunks)
+    return _total(chunks, tenants=max)
 
 
 def _recorded(
@@ -143,6 +161,7 @@ def _recorded(
     work: Callable[[Connection], list[MetricChunk]],
     *,
     before: Sequence[MetricChunk] = (),
+    tenants: Callable[[Iterable[int]], int] = max,
     run_id: str,
     job: str,
     dry_run: bool = False,
@@ -159,15 +178,18 @@ def _recorded(
         return made
 
     def figures() -> dict[str, int | bool]:
-        return _total([*before, *made]).figures(dry_run=dry_run)
+        return _total([*before, *made], tenants=tenants).figures(dry_run=dry_run)
 
     return database.in_transaction(attempt)
 
 
-def _total(chunks: Sequence[MetricChunk]) -> MetricResult:
+def _total(chunks: Sequence[MetricChunk], *, tenants: Callable[[Iterable[int]], int]) -> MetricResult:
+    """Return what all ``chunks`` did: ``tenants`` is max where they are of the same tenants, sum where of others."""
+    first_day = min((chunk.first_day for chunk in chunks), default=date.max)
+    last_day = max((chunk.last_day for chunk in chunks), default=date.max - ONE_DAY)
     return MetricResult(
-        days=sum((chunk.last_day - chunk.first_day).days + 1 for chunk in chunks),
-        tenants=max((chunk.tenants for chunk in chunks), default=0),
+        days=(last_day - first_day).days + 1,
+        tenants=tenants([0, *(chunk.tenants for chunk in chunks)]),
         written=sum(chunk.written for chunk in chunks),
         robust=sum(chunk.robust for chunk in chunks),
         original=sum(chunk.original for chunk in chunks),
@@ -185,35 +207,79 @@ def restate_metrics(
     lease: Lease | None = None,
     report: Callable[[MetricChunk], None] = lambda _: None,
 ) -> MetricResult:
-    """Take the days anew that later records have overtaken, of the marked tenants; all in one transaction.
+    """Take the days anew that later records have overtaken: of each marked tenant those that were taken, no others.
 
-    What they make unusual on a tenant's newest day is told as `take_metrics` does; LeaseLostError as there.
+    Tenants whose days reach about as far back are taken together, in a transaction that removes their marks: what dies
+    leaves the marks of the others, which are done again. A tenant that moved west loses the day that has not come to
+    its end there yet. What becomes unusual on a tenant's newest day is told as `take_metrics` does; LeaseLostError as
+    there.
     """
 
-    def restate(connection: Connection) -> list[MetricChunk]:
+    def mark_taken(connection: Connection) -> list[_MarkedDays]:
         if lease is not None:
             lease.require(connection)
-        marked = execute(connection, PACKAGE, "take_metric_marks").all()
-        if not marked:
-            return []
-        return [
-            _chunk(
-                connection,
-                first_day=min(row.first_day for row in marked),
-                last_day=max(row.newest_day for row in marked),
-                now=now,
-                tenants=[row.tenant_id for row in marked],
-                grace=grace,
-                lease=lease,
-                judge_on=False,
-                tell=Telling(run_id=run_id, policy=policy),
-            )
-        ]
+        execute(connection, PACKAGE, "take_metric_marks")
+        execute(connection, PACKAGE, "forget_metrics_to_come", {"now": now})
+        return [_MarkedDays(*row) for row in execute(connection, PACKAGE, "marked_days")]
 
-    chunks = _recorded(database, restate, run_id=run_id, job=RESTATE_JOB)
-    for chunk in chunks:
-        report(chunk)
-    return _total(chunks)
+    def restate(connection: Connection, marked: Sequence[_MarkedDays]) -> list[MetricChunk]:
+        names = [one.tenant_id for one in marked]
+        chunk = _chunk(
+            connection,
+            first_day=min(one.first_day for one in marked),
+            last_day=max(one.newest_day for one in marked),
+            now=now,
+            tenants=names,
+            grace=grace,
+            lease=lease,
+            judge_on=False,
+            only_taken=True,
+            tell=Telling(run_id=run_id, policy=policy),
+        )
+        execute(connection, PACKAGE, "settle_metric_marks", {"tenants": names})
+        return [chunk]
+
+    def settle(connection: Connection) -> list[MetricChunk]:
+        if lease is not None:
+            lease.require(connection)
+        # Of tenants that have no day.
+        execute(connection, PACKAGE, "settle_metric_marks", {"tenants": None})
+        return []
+
+    chunks: list[MetricChunk] = []
+    for marked in _together(database.in_transaction(mark_taken)):
+        work = partial(restate, marked=marked)
+        chunks += _recorded(database, work, before=chunks, tenants=sum, run_id=run_id, job=RESTATE_JOB)
+        report(chunks[-1])
+    _recorded(database, settle, before=chunks, tenants=sum, run_id=run_id, job=RESTATE_JOB)
+    return _total(chunks, tenants=sum)
+
+
+@dataclass(frozen=True)
+class _MarkedDays:
+    """The days of a tenant that are taken anew."""
+
+    tenant_id: str
+    first_day: date
+    newest_day: date
+
+
+def _together(marked: Sequence[_MarkedDays]) -> list[list[_MarkedDays]]:
+    """Group tenants so that the days of a group are at most twice those of each of its tenants, and one chunk."""
+    groups: list[list[_MarkedDays]] = []
+    shortest, first, last = 0, date.max, date.min
+    for one in sorted(marked, key=lambda days: (days.newest_day, days.first_day), reverse=True):
+        span = (one.newest_day - one.first_day).days + 1
+        if groups:
+            together = (max(last, one.newest_day) - min(first, one.first_day)).days + 1
+            few = together <= max(2 * min(shortest, span), LITTLE_DAYS)
+            if few and together * (len(groups[-1]) + 1) <= MOST_TENANT_DAYS:
+                groups[-1].append(one)
+                shortest, first, last = min(shortest, span), min(first, one.first_day), max(last, one.newest_day)
+                continue
+        groups.append([one])
+        shortest, first, last = span, one.first_day, one.newest_day
+    return groups
 
 
 def missing_ranges(database: Database, *, since: date, now: datetime) -> list[tuple[date, date]]:
@@ -274,10 +340,11 @@ def _names(tenants: Sequence[str] | None) -> list[str] | None:
     return None if tenants is None else list(tenants)
 
 
-def _announce(connection: Connection, *, last_day: date, now: datetime, tenants: Sequence[str] | None) -> None:
+def _announce(connection: Connection, *, announced: Mapping[str, Any]) -> None:
     """Tell the triggers how far the metrics will reach, and wait for the loads that began before they knew."""
-    parameters = {"last_day": last_day, "now": now, "tenants": _names(tenants)}
-    if execute(connection, PACKAGE, "announce_metrics", parameters).first():
+    if execute(connection, PACKAGE, "announce_metrics", announced).first():
+        # Whoever waits here holds up the loads that come after; tried again, it lets them pass.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         connection.exec_driver_sql(
             "LOCK TABLE raw.tenants, raw.sla_policies, raw.cases, raw.tasks, raw.hearings, raw.case_documents "
             "IN SHARE MODE"
@@ -294,33 +361,11 @@ def _chunk(
     grace: timedelta,
     lease: Lease | None,
     judge_on: bool,
-    tell: Telling | None = None,
-    dry_run: bool = False,
+    tell: Telling,
+    only_taken: bool = False,
 ) -> MetricChunk:
     if lease is not None:
         lease.require(connection)
-    if dry_run:
-        with connection.begin_nested() as trial:
-            if judge_on:
-                execute(
-                    connection,
-                    PACKAGE,
-                    "announce_metrics",
-                    {"last_day": last_day, "now": now, "tenants": _names(tenants)},
-                )
-            found = _chunk(
-                connection,
-                first_day=first_day,
-                last_day=last_day,
-                now=now,
-                tenants=tenants,
-                grace=grace,
-                lease=None,
-                judge_on=judge_on,
-                tell=tell,
-            )
-            trial.rollback()
-        return found
     connection.execute(
         sa.text("SELECT set_config('work_mem', :memory, true), set_config('search_path', 'pg_temp, litigation', true)"),
         {"memory": WORK_MEM},
@@ -337,16 +382,17 @@ def _chunk(
         create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)
     taken = connection.execute(sa.text("SELECT count(*) FROM metric_scope")).scalar_one()
     written = execute(
-        connection, PACKAGE, "write_daily_metrics", {"first_day": first_day, "last_day": last_day}
+        connection,
+        PACKAGE,
+        "write_daily_metrics",
+        {"first_day": first_day, "last_day": last_day, "only_taken": only_taken},
     ).rowcount
     judged = _judge(connection, parameters, judge_on=judge_on)
     connection.exec_driver_sql(f"DROP TABLE {', '.join(WORKING_TABLES)}")
-    told = 0
-    if tell is not None:
-        days = {"first_day": first_day, "last_day": last_day, "now": now, "tenants": _names(tenants)}
-        told = execute(connection, PACKAGE, "tell_unusual", {**days, "run_id": tell.run_id}).one().notifications
-        if told:
-            plan_deliveries(connection, tell.policy, run_id=tell.run_id)
+    days = {"first_day": first_day, "last_day": last_day, "now": now, "tenants": _names(tenants)}
+    told = execute(connection, PACKAGE, "tell_unusual", {**days, "run_id": tell.run_id}).one().notifications
+    if told:
+        plan_deliveries(connection, tell.policy, run_id=tell.run_id)
     return MetricChunk(
         first_day=first_day,
         last_day=last_day,

@@ -7,7 +7,13 @@ from typing import Any
 import dagster as dg
 
 from dossier_pipelines.litigation import locks
-from dossier_pipelines.litigation.assets import ANOMALIES_KEY, LATE_TASKS_KEY, late_by_tenant, newest_anomalies, told
+from dossier_pipelines.litigation.assets import (
+    ANOMALIES_KEY,
+    LATE_TASKS_KEY,
+    late_by_tenant,
+    log_chunk,
+    newest_anomalies,
+)
 from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks, desk_tenants
@@ -202,7 +208,7 @@ def preview_metrics(
             tenants=[config.tenant_id] if config.tenant_id else None,
             grace=timedelta(minutes=read_settings().overdue_grace_minutes),
             dry_run=True,
-            report=lambda chunk: told(context, chunk),
+            report=lambda chunk: log_chunk(context, chunk),
         )
     results = result.figures(dry_run=True)
     _report(context, "analytics-snapshot", results, began=began)
@@ -233,7 +239,7 @@ def restate_overtaken_metrics(context: dg.OpExecutionContext, database: dg.Resou
                 grace=timedelta(minutes=settings.overdue_grace_minutes),
                 policy=delivery_policy(settings),
                 lease=lease,
-                report=lambda chunk: told(context, chunk),
+                report=lambda chunk: log_chunk(context, chunk),
             )
         newest = newest_anomalies(database)
     context.log_event(dg.AssetMaterialization(asset_key=ANOMALIES_KEY, metadata=newest))

@@ -178,6 +178,9 @@ METRIC_MARKS: Final = sa.Table(
     sa.Column(
         "marked_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was marked"
     ),
+    sa.Column(
+        "taken", sa.Boolean, nullable=False, server_default=sa.text("false"), comment="A restating has begun with it"
+    ),
     schema="litigation",
     comment="Tenants whose daily metrics a change of their records has overtaken; append-only",
 )
@@ -187,6 +190,11 @@ METRIC_REACH: Final = sa.Table(
     METADATA,
     tenant_column(),
     sa.Column("newest_day", sa.Date, nullable=False, comment="The newest day that has, or gets, its metrics"),
+    sa.Column(
+        "grace",
+        pg.INTERVAL,
+        comment="By how much a due date must have passed then for a task to be overdue; null: not noted yet",
+    ),
     sa.PrimaryKeyConstraint("tenant_id"),
     schema="litigation",
     comment="Up to which day metrics go, told before they are taken: what is written then leaves marks",

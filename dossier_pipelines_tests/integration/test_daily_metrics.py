@@ -11,7 +11,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dossier_pipelines.litigation.metrics import MetricResult, restate_metrics, take_metrics
+from dossier_pipelines.litigation.metrics import (
+    MetricChunk,
+    MetricResult,
+    missing_ranges,
+    restate_metrics,
+    take_metrics,
+)
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.failures import UserError
@@ -327,13 +333,21 @@ def test_a_range_that_cannot_be_is_refused_and_nothing_written(database: Databas
     assert metrics(database) == {}
 
 
+def waits(database: Database) -> bool:
+    """Whether somebody in the database waits for a lock of a table."""
+    return bool(
+        scalar(
+            database,
+            "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "
+            "WHERE d.datname = current_database() AND l.relation IS NOT NULL AND NOT l.granted",
+        )
+    )
+
+
 def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database) -> None:
     desk = Desk(database)
     case = desk.case(created_at=NOON - 30 * DAY)
     yesterday = TODAY - DAY
-
-    def waits() -> bool:
-        return bool(scalar(database, "SELECT count(*) FROM pg_locks WHERE relation IS NOT NULL AND NOT granted"))
 
     with ThreadPoolExecutor(1) as pool:
         with database.transaction() as load:
@@ -342,7 +356,7 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
                 f"VALUES ('one', gen_random_uuid(), '{case}', '2025-06-08T09:00Z')"
             )
             taken = pool.submit(take, database, yesterday)
-            wait_until(lambda: waits() or taken.done(), "the metrics wait for the load, or are taken")
+            wait_until(lambda: waits(database) or taken.done(), "the metrics wait for the load, or are taken")
         taken.result()
     restate_metrics(database, now=NOON, run_id="a restating")
     assert metrics(database)["one", yesterday, "document_count"] == 1
@@ -539,3 +553,126 @@ def test_a_dry_run_finds_the_same_and_keeps_nothing(database: Database) -> None:
     for table in ("litigation.daily_metrics", "litigation.anomalies", "litigation.metric_reach", "platform.events"):
         assert rows(database, f"SELECT FROM {table}") == [], table
     assert take(database, TODAY - 190 * DAY, TODAY - DAY) == dry
+
+
+def test_a_dry_run_over_several_transactions_judges_each_day_by_those_before_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unusual_desk(database)
+    monkeypatch.setattr("dossier_pipelines.litigation.metrics.MOST_TENANT_DAYS", 20)
+    dry = take(database, TODAY - 190 * DAY, TODAY - DAY, dry_run=True)
+    assert dry.robust >= 1
+    assert take(database, TODAY - 190 * DAY, TODAY - DAY) == dry
+
+
+def taken_days(database: Database, tenant_id: str) -> list[date]:
+    return sorted({day for tenant, day, _ in metrics(database) if tenant == tenant_id})
+
+
+def restate(database: Database, **more: Any) -> MetricResult:
+    return restate_metrics(database, now=NOON, run_id="a restating", **more)
+
+
+def test_restating_takes_of_each_tenant_the_days_that_were_taken_and_no_others(database: Database) -> None:
+    old, young = Desk(database, "old", clock_at=NOON), Desk(database, "young", clock_at=NOON)
+    cases = [desk.case(created_at=NOON - 400 * DAY) for desk in (old, young)]
+    take(database, TODAY - 300 * DAY, TODAY - DAY, tenants=["old"])
+    # A gap, and the newest day has not been taken: the run of the evening takes it, and tells what is unusual.
+    take(database, TODAY - 6 * DAY, tenants=["young"])
+    take(database, TODAY - 4 * DAY, TODAY - 2 * DAY, tenants=["young"])
+    before = taken_days(database, "young")
+    old.policy("low", 48)
+    young.document(cases[1], NOON - 5 * DAY)
+    result = restate(database)
+    assert (result.days, result.tenants, result.written) == (300, 2, 3)
+    assert taken_days(database, "young") == before == [TODAY - n * DAY for n in (6, 4, 3, 2)]
+    assert metrics(database)["young", TODAY - 4 * DAY, "document_count"] == 1
+    assert missing_ranges(database, since=TODAY - 7 * DAY, now=NOON) != []
+    assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+
+
+def test_a_restating_that_dies_between_tenants_is_gone_on_with(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["one", "three", "two"]
+    desks = [Desk(database, name, clock_at=NOON) for name in names]
+    cases = [desk.case(created_at=NOON - 400 * DAY) for desk in desks]
+    take(database, TODAY - 30 * DAY, TODAY - DAY)
+    for desk, case in zip(desks, cases, strict=True):
+        desk.document(case, NOON - 20 * DAY)
+    # A transaction for each tenant.
+    monkeypatch.setattr("dossier_pipelines.litigation.metrics.MOST_TENANT_DAYS", 20)
+
+    def die(chunk: MetricChunk) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restate(database, report=die)
+    waiting = "SELECT tenant_id FROM litigation.metric_marks ORDER BY tenant_id"
+    left = [row.tenant_id for row in rows(database, waiting)]
+    assert len(left) == 2
+    desks[names.index(left[0])].document(cases[names.index(left[0])], NOON - 25 * DAY)
+    chunks: list[MetricChunk] = []
+    result = restate(database, report=chunks.append)
+    assert [chunk.tenants for chunk in chunks] == [1, 1]
+    assert (result.tenants, result.days) == (2, 25)
+    counts = metrics(database)
+    assert {name: counts[name, TODAY - DAY, "document_count"] for name in names} == dict.fromkeys(names, 1) | {
+        left[0]: 2
+    }
+    assert rows(database, waiting) == []
+    written = scalar(database, "SELECT details -> 'results' FROM platform.audit_log WHERE run_id = 'a restating'")
+    assert written["metricsWritten"] == result.written
+
+
+def test_a_tenant_that_moves_west_loses_the_day_that_has_not_ended_there_until_it_does(database: Database) -> None:
+    # 23:30 in Kolkata and 14:00 in New York.
+    evening = datetime(2025, 6, 10, 18, 29, 30, tzinfo=UTC)
+    desk = Desk(database, timezone="Asia/Kolkata", clock_at=evening)
+    desk.case(created_at=NOON - 30 * DAY)
+    take(database, TODAY - 3 * DAY, TODAY, now=evening)
+    assert taken_days(database, "one")[-1] == TODAY
+    desk._run("UPDATE raw.tenants SET timezone = 'America/New_York'")
+    restate_metrics(database, now=evening, run_id="a restating")
+    assert taken_days(database, "one") == [TODAY - n * DAY for n in (3, 2, 1)]
+    desk.set_clock(evening + DAY)
+    assert missing_ranges(database, since=TODAY, now=evening) == [(TODAY, TODAY)]
+
+
+def test_another_grace_reaches_the_days_that_are_taken_already(database: Database) -> None:
+    desk = Desk(database, clock_at=NOON)
+    desk.task(desk.case(created_at=NOON - 30 * DAY), created_at=NOON - 9 * DAY, due_date=NOON - 5 * DAY)
+    take(database, TODAY - 6 * DAY, TODAY - 2 * DAY)
+    assert metrics(database)["one", TODAY - 5 * DAY, "overdue_tasks"] == 1
+    take(database, TODAY - DAY, grace=2 * DAY)
+    restate(database, grace=2 * DAY)
+    found = metrics(database)
+    assert [found["one", TODAY - n * DAY, "overdue_tasks"] for n in (5, 4, 3, 2, 1)] == [0, 0, 1, 1, 1]
+    take(database, TODAY - DAY, grace=2 * DAY)
+    assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+
+
+def test_what_was_unusual_of_a_tenant_that_is_gone_warns_nobody(database: Database) -> None:
+    desk = unusual_desk(database)
+    take(database, TODAY - 190 * DAY, TODAY - DAY)
+    assert database.run("dossier_pipelines.litigation", "unusual_now") != []
+    desk._run("DELETE FROM raw.tenants")
+    assert database.run("dossier_pipelines.litigation", "unusual_now") == []
+
+
+def test_whoever_waits_for_an_open_load_lets_the_loads_after_it_pass(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(database)
+    case = desk.case(created_at=NOON - 30 * DAY)
+    monkeypatch.setattr("dossier_pipelines.litigation.metrics.LOCK_SECONDS", 1)
+    with ThreadPoolExecutor(2) as pool:
+        with database.transaction() as load:
+            load.exec_driver_sql("LOCK TABLE raw.case_documents IN ROW EXCLUSIVE MODE")
+            taken = pool.submit(take, database, TODAY - DAY)
+            wait_until(lambda: waits(database) or taken.done(), "the metrics wait for the load, or are taken")
+            # Its transaction commits while the first one is open.
+            pool.submit(desk.document, case, NOON - 2 * DAY).result()
+            assert not taken.done()
+        taken.result()
+    assert metrics(database)["one", TODAY - DAY, "document_count"] == 1

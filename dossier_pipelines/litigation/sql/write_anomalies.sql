@@ -15,7 +15,6 @@ gone AS (
             SELECT FROM found AS f WHERE f.tenant_id = a.tenant_id AND f.metric = a.metric AND f.day = a.day
                 AND f.detector = a.detector
         )
-    RETURNING a.day
 ),
 explained AS (
     SELECT w.tenant_id, w.metric, w.day, jsonb_agg(
@@ -50,8 +49,6 @@ written AS (
         WHERE (a.value, a.expected, a.low, a.high, a.deviation)
             IS DISTINCT FROM (excluded.value, excluded.expected, excluded.low, excluded.high, excluded.deviation)
             OR excluded.records IS DISTINCT FROM a.records AND excluded.records IS NOT NULL
-    RETURNING a.day
 )
-SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM gone) AS gone,
-    (SELECT count(*) FROM found AS f WHERE f.detector = 'weekday_robust') AS robust,
+SELECT (SELECT count(*) FROM found AS f WHERE f.detector = 'weekday_robust') AS robust,
     (SELECT count(*) FROM found AS f WHERE f.detector <> 'weekday_robust') AS original

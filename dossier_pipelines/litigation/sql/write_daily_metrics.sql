@@ -1,5 +1,5 @@
--- Write the metrics of every tenant and day of the scope, from running counts; what is as it was is not touched. A rate
--- with nothing under it is null. Grain: one row per tenant, metric and day. Uses daily_metrics_pkey;
+-- Write the metrics of every tenant and day of the scope, from running counts, or with :only_taken those that are there;
+-- what is as it was is not touched. A rate with nothing under it is null. Grain: one row per tenant, metric and day. Uses daily_metrics_pkey;
 -- ON CONFLICT alone would lock each row that stays, and so write it.
 INSERT INTO litigation.daily_metrics AS x (tenant_id, metric, day, value)
 SELECT r.tenant_id, m.metric, r.day, m.value
@@ -33,6 +33,6 @@ CROSS JOIN LATERAL (VALUES
 ) AS m (metric, value)
 LEFT JOIN litigation.daily_metrics AS w ON w.tenant_id = r.tenant_id AND w.day = r.day AND w.metric = m.metric
     AND w.day BETWEEN CAST(:first_day AS date) AND CAST(:last_day AS date)
-WHERE w.tenant_id IS NULL OR w.value IS DISTINCT FROM m.value
+WHERE CASE WHEN w.tenant_id IS NULL THEN NOT CAST(:only_taken AS boolean) ELSE w.value IS DISTINCT FROM m.value END
 ORDER BY r.tenant_id, r.day, m.metric
 ON CONFLICT (tenant_id, day, metric) DO UPDATE SET value = excluded.value
