@@ -31,7 +31,7 @@ LATE_TASKS_KEY = dg.AssetKey(["litigation", "late_tasks"])
 # The tags of a run for those tenants only that lack a day of it. Days end in one time zone after the other, and for the
 # most tenants a scheduled run has nothing to do.
 ONLY_MISSING = {"dossier/tenants": "missing"}
-# Dagster gives it to a run that it launches itself in place of one that died.
+# Dagster gives it to a run that it launches itself in place of one that died, and takes it from one repeated by hand.
 RETRY_NUMBER_TAG = "dagster/retry_number"
 RAW_DESCRIPTIONS = {
     "tenants": "The parties that the litigation desk works for, each apart from the others, with its time zone.",
@@ -141,6 +141,15 @@ def log_chunk(context: dg.OpExecutionContext | dg.AssetExecutionContext, chunk: 
     )
 
 
+def is_for_those_missing(run: dg.DagsterRun) -> bool:
+    """Return whether a run is for the tenants that lack its days: one of the schedule, or Dagster's retry of one.
+
+    One that is repeated by hand keeps the schedule's tag, and is for all.
+    """
+    by_hand = run.parent_run_id is not None and RETRY_NUMBER_TAG not in run.tags
+    return run.tags.items() >= ONLY_MISSING.items() and not by_hand
+
+
 def newest_anomalies(database: Database) -> Mapping[str, dg.MarkdownMetadataValue]:
     """Return the newest unusual days as a table for the UI."""
     rows = database.run(PACKAGE, "newest_anomalies", {"most": 20})
@@ -189,9 +198,7 @@ def build_metric_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 database, holder=context.run.run_id, patience_seconds=locks.METRICS_PATIENCE_SECONDS
             ) as lease:
                 tenants = None
-                # One that is repeated by hand keeps the tag, and is for all.
-                by_hand = context.run.parent_run_id is not None and RETRY_NUMBER_TAG not in context.run.tags
-                if context.run.tags.items() >= ONLY_MISSING.items() and not by_hand:
+                if is_for_those_missing(context.run):
                     tenants = tenants_missing(database, first_day=first_day, last_day=last_day, now=now)
                 result = take_metrics(
                     database,

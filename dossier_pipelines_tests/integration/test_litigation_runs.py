@@ -13,6 +13,7 @@ import pytest
 
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.litigation import locks
+from dossier_pipelines.litigation.assets import ONLY_MISSING, is_for_those_missing
 from dossier_pipelines.operations.run_watch import record_ends
 from dossier_pipelines.shared.audit import record_results
 from dossier_pipelines.shared.database import Database
@@ -274,6 +275,24 @@ def test_a_scheduled_run_takes_those_who_lack_a_day_and_a_run_by_hand_takes_all(
     assert taken(month) == 3
     assert taken(month) == 0
     assert scalar(database, "SELECT max(day) FROM litigation.daily_metrics").isoformat() == "2025-07-09"
+
+
+@pytest.mark.parametrize(
+    ("parent", "tags", "those_missing"),
+    [
+        (None, ONLY_MISSING, True),
+        (None, {}, False),
+        ("the run that died", {**ONLY_MISSING, "dagster/retry_number": "1"}, True),
+        ("any run", ONLY_MISSING, False),
+        ("any run", {"dagster/retry_number": "1"}, False),
+    ],
+    ids=["scheduled", "by hand", "scheduled, retried by Dagster", "scheduled, repeated by hand", "by hand, retried"],
+)
+def test_a_run_that_dagster_retries_is_for_whom_the_run_that_died_was(
+    parent: str | None, tags: dict[str, str], those_missing: bool
+) -> None:
+    run = dg.DagsterRun("analytics_snapshot_job", parent_run_id=parent, root_run_id=parent, tags=tags)
+    assert is_for_those_missing(run) is those_missing
 
 
 def test_late_records_are_restated_by_a_run_of_the_sensor(
