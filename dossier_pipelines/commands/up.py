@@ -25,6 +25,7 @@ from dossier_pipelines.shared.failures import UserError
 
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 # Dagster gives each of its processes a minute; nobody waits so long for Ctrl-C.
 STOP_SECONDS = 20
 
@@ -86,7 +87,21 @@ def _prepare_child() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _adopt_orphans() -> None:
+    """Ask Linux to make what Dagster leaves behind our children, so that we can wait for their end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _await_group(group: int) -> None:
+    """Wait for the end of our children in a process group."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
+
+
 def _run_dagster(port: int) -> None:
+    _adopt_orphans()
     program = Path(sys.executable).with_name("dagster")
     command = [
         str(program) if program.exists() else shutil.which("dagster") or "dagster",
@@ -112,10 +127,13 @@ def _run_dagster(port: int) -> None:
     try:
         code = child.wait()
     finally:
+        # Code servers stay for the runs that are at work. These end in order while they still reach the database, which
+        # stops after us; without it they would try for minutes.
+        end_group(signal.SIGTERM)
+        signal.alarm(STOP_SECONDS)
+        _await_group(child.pid)
         signal.alarm(0)
         for number, handler in previous.items():
             signal.signal(number, handler)
-        # When it did not end in order, what it started is left in its group.
-        end_group(signal.SIGTERM)
     if not asked_to_stop:
         raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")
