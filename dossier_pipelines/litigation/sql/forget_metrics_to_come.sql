@@ -6,7 +6,11 @@ WITH ahead AS MATERIALIZED (
     FROM litigation.metric_reach AS r
     JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
     CROSS JOIN LATERAL (
-        SELECT litigation.newest_whole_day(coalesce(t.clock_at, CAST(:now AS timestamptz)), t.timezone) AS newest_day OFFSET '0'
+        -- The run may have waited for one that took the day which ended meanwhile.
+        SELECT litigation.newest_whole_day(
+            coalesce(t.clock_at, greatest(CAST(:now AS timestamptz), clock_timestamp())), t.timezone
+        ) AS newest_day
+        OFFSET '0'
     ) AS m
     WHERE r.newest_day > m.newest_day
         AND r.tenant_id IN (SELECT k.tenant_id FROM litigation.metric_marks AS k WHERE k.taken AND k.since IS NULL)
