@@ -19,7 +19,7 @@ from benchmarks import original
 from benchmarks.refreshing import explaining, joined
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.litigation.entities import ENTITIES
-from dossier_pipelines.litigation.metrics import take_metrics
+from dossier_pipelines.litigation.metrics import MetricChunk, restate_metrics, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, tell_in_the_morning
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.litigation.source import litigation_source
@@ -54,6 +54,13 @@ FROM generate_series(1, CAST(:tenants AS integer)) AS n CROSS JOIN generate_seri
 CROSS JOIN LATERAL (
     SELECT CAST(:now AS timestamptz) - (k % 13) * interval '1 day' - (k % 97) * interval '7 minutes' AS made
 ) AS m"""
+
+# A document a tenant that nobody knew of, of the years that the sample has.
+MAKE_LATE_DOCUMENTS: Final = """
+INSERT INTO raw.case_documents (tenant_id, id, case_id, uploaded_at)
+SELECT c.tenant_id, CAST(md5(concat('late', c.tenant_id)) AS uuid), c.id,
+    timestamptz '2003-06-01T12:00Z' + row_number() OVER (ORDER BY c.tenant_id) * interval '200 days'
+FROM (SELECT DISTINCT ON (tenant_id) tenant_id, id FROM raw.cases ORDER BY tenant_id, created_at) AS c"""
 
 
 def run(database: Database, sql: str, **values: object) -> None:
@@ -267,6 +274,12 @@ def measure_history(database: Database) -> dict[str, float]:
     with database_time(database) as statements:
         figures["metrics_of_the_newest_day_s"] = take(LAST, LAST)
     figures["metrics_of_the_newest_day_database_s"] = sum(statements)
+    with database.transaction() as connection:
+        connection.execute(sa.text(MAKE_LATE_DOCUMENTS))
+    chunks: list[MetricChunk] = []
+    figures["restate_s"] = seconds(lambda: restate_metrics(database, now=NOW, run_id="bench", report=chunks.append))
+    figures["restate_transactions"] = len(chunks)
+    figures["restated_values"] = sum(chunk.written for chunk in chunks)
     return figures
 
 
