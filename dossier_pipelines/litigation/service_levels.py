@@ -28,8 +28,7 @@ PACKAGE: Final = "dossier_pipelines.litigation"
 JOB: Final = "check_sla_and_overdue_job"
 # Hours by priority, where a tenant sets none. Source: the litigation specification, "SLA and overdue".
 DEFAULT_HOURS: Final = {"critical": 24, "high": 48, "medium": 120, "low": 240}
-# A source that was away for a month still tells of what was completed too late meanwhile; what it brings of earlier times
-# is history.
+# A source that was away for a month still tells of what was completed too late meanwhile; what is older is history.
 LOOK_BACK: Final = timedelta(days=31)
 # The working tables of a check in the order in which they build on each other, each with the columns by which the next
 # ones find its rows: how many there are, the planner must know. Each statement sees what was committed before it: what

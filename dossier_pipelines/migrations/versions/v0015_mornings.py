@@ -1,4 +1,4 @@
-"""Mornings that are missed over midnight, tasks that are learnt of when they are done, hours of service in one place."""
+"""Mornings that reach to the next, tasks that are done when they come, hours of service in one place."""
 
 from pathlib import Path
 

@@ -1,3 +1,8 @@
+-- To where the job of a day looks ahead.
+ALTER TABLE platform.daily_jobs ADD COLUMN reaches_to TIMESTAMP WITH TIME ZONE;
+COMMENT ON COLUMN platform.daily_jobs.reaches_to IS
+    'When the next is due, to which it looks ahead; null: not noted yet';
+
 -- Tasks that came, and tasks that are gone, leave marks; since when the tasks of a tenant are checked.
 ALTER TABLE litigation.task_marks ADD COLUMN came BOOLEAN DEFAULT false NOT NULL;
 COMMENT ON COLUMN litigation.task_marks.came IS 'Whether it came and was not known before';
