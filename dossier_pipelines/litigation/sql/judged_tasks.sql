@@ -2,7 +2,7 @@
 -- passed by more than :grace and it is open. sla_missed_at: when the hours of its priority were over, when it is open.
 -- late: the service level was missed, also by a task that was completed too late since the last check, or that came since
 -- then and was completed too late since the first one, no longer than :look_back ago: what is older is history.
--- ended: of what is late, how often it was ended, not counting that it is ended now.
+-- ended: of what is late, how often it was ended, not counting that it is ended now; of anything else it says nothing.
 -- A working table of the check. Grain: one row per task in task_keys. Uses tasks_pkey, task_flags_pkey, task_history_pkey.
 SELECT k.tenant_id, k.task_id, t.case_id, t.extra -> 'automation_depth' AS depth, t.priority, t.due_date,
     m.as_of, m.timezone,
@@ -29,7 +29,8 @@ CROSS JOIN LATERAL (
             OR (t.status = 'completed' AND t.completed_at > d.deadline AND m.checked_until IS NOT NULL
                 AND t.completed_at > d.known_until), false) AS late
 ) AS v
-LEFT JOIN LATERAL (
+CROSS JOIN LATERAL (
     SELECT count(*) - CASE WHEN o.open THEN 0 ELSE 1 END AS ended FROM litigation.task_history AS y
-    WHERE y.tenant_id = k.tenant_id AND y.task_id = k.task_id AND y.status IN ('completed', 'cancelled')
-) AS n ON v.late OR v.overdue_since IS NOT NULL
+    WHERE (v.late OR v.overdue_since IS NOT NULL)
+        AND y.tenant_id = k.tenant_id AND y.task_id = k.task_id AND y.status IN ('completed', 'cancelled')
+) AS n
