@@ -72,7 +72,7 @@ def tell_in_the_morning(
     policy: DeliveryPolicy = DEFAULT_POLICY,
     lease: Lease | None = None,
 ) -> dict[str, Any]:
-    """Do the job for every tenant whose hour has come today and who has not had it; return the results.
+    """Do the job for every tenant that has not had it since its hour came last; return the results.
 
     With ``tenant_id`` for that tenant, whatever its hour and whether it was done; before its hour the day stays due. A
     dry run counts and keeps nothing. UserError is raised for a tenant that is none, LeaseLostError and nothing written
@@ -91,7 +91,8 @@ def tell_in_the_morning(
                 due = done = due_in_the_morning(connection, job, now=now)
             else:
                 due, done = _today(connection, job, tenant_id, now=now)
-            results = _tell(connection, job, due, now=now, run_id=run_id, policy=policy)
+            apart = None if done == due else run_id
+            results = _tell(connection, job, due, apart=apart, now=now, run_id=run_id, policy=policy)
             if dry_run:
                 work.rollback()
             else:
@@ -104,7 +105,7 @@ def tell_in_the_morning(
 
 
 def due_in_the_morning(connection: Connection, job: MorningJob, *, now: datetime) -> list[TenantDay]:
-    """Return the tenants of the desk whose hour has come today and who have not had the job."""
+    """Return the tenants of the desk that have not had the job since their hour came last."""
     return tenants_due(connection, job.job, among=desk_tenants(connection), hour=job.hour, now=now)
 
 
@@ -115,7 +116,7 @@ def _today(
     desk_tenants(connection, tenant_id)
     today = {"tenant_id": tenant_id, "now": now, "hour": job.hour}
     found = execute(connection, PACKAGE, "tenant_today", today).one()
-    day = [TenantDay(tenant_id=tenant_id, day=found.today)]
+    day = [TenantDay(tenant_id=tenant_id, day=found.today, begins=found.begins, ends=found.ends)]
     return day, day if found.come else []
 
 
@@ -124,6 +125,7 @@ def _tell(
     job: MorningJob,
     due: Sequence[TenantDay],
     *,
+    apart: str | None,
     now: datetime,
     run_id: str,
     policy: DeliveryPolicy,
@@ -131,7 +133,11 @@ def _tell(
     parameters = {
         "tenants": [each.tenant_id for each in due],
         "days": [each.day for each in due],
-        "hour": job.hour,
+        "begins": [each.begins for each in due],
+        "reached": [each.reached for each in due],
+        "ends": [each.ends for each in due],
+        # What is told before the hour is no message of the day.
+        "apart": apart,
         "now": now,
         "run_id": run_id,
     }

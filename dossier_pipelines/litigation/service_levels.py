@@ -28,11 +28,15 @@ PACKAGE: Final = "dossier_pipelines.litigation"
 JOB: Final = "check_sla_and_overdue_job"
 # Hours by priority, where a tenant sets none. Source: the litigation specification, "SLA and overdue".
 DEFAULT_HOURS: Final = {"critical": 24, "high": 48, "medium": 120, "low": 240}
+# A source that was away for a month still tells of what was completed too late meanwhile; what is older is history.
+LOOK_BACK: Final = timedelta(days=31)
 # The working tables of a check in the order in which they build on each other, each with the columns by which the next
-# ones find its rows: how many there are, the planner must know.
+# ones find its rows: how many there are, the planner must know. Each statement sees what was committed before it: what
+# leaves a mark is read after the marks were taken, or a change in between is taken with its mark and never seen.
 WORKING_TABLES: Final = {
     "task_moments": "tenant_id",
     "taken_marks": "tenant_id, task_id",
+    "tenant_hours": "tenant_id",
     "task_keys": "tenant_id, task_id",
     "judged_tasks": "tenant_id, task_id",
 }
@@ -103,6 +107,7 @@ def _check(connection: Connection, scope: TaskScope, *, now: datetime, run_id: s
         "tenant_id": scope.tenant_id,
         "hours": json.dumps(DEFAULT_HOURS),
         "grace": grace,
+        "look_back": LOOK_BACK,
     }
     execute(connection, PACKAGE, "forget_tenants")
     for table, columns in WORKING_TABLES.items():

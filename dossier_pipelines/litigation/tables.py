@@ -115,6 +115,13 @@ TASK_MARKS: Final = sa.Table(
     METADATA,
     tenant_column(),
     sa.Column("task_id", pg.UUID, comment="A task that came, changed or is gone; null: all of the tenant"),
+    sa.Column(
+        "came",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="Whether it came and was not known before",
+    ),
     schema="litigation",
     comment="Tasks that the next check of service levels has to look at, whatever the time",
 )
@@ -123,6 +130,7 @@ TASK_CHECKS: Final = sa.Table(
     "task_checks",
     METADATA,
     tenant_column(),
+    sa.Column("checked_since", MOMENT, nullable=False, comment="As of which moment they were judged first"),
     sa.Column("checked_until", MOMENT, nullable=False, comment="As of which moment all tasks are judged"),
     sa.Column("grace", sa.Interval, comment="By how much a due date must have passed then; null: not noted yet"),
     sa.PrimaryKeyConstraint("tenant_id"),

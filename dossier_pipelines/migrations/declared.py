@@ -32,6 +32,7 @@ PROGRAMS: Final = (
     ("dossier_pipelines.notifications", "views.sql"),
     ("dossier_pipelines.automation_rules", "rules.sql"),
     ("dossier_pipelines.litigation", "tenants.sql"),
+    ("dossier_pipelines.litigation", "service_hours.sql"),
     ("dossier_pipelines.litigation", "task_history.sql"),
     ("dossier_pipelines.litigation", "mark_tasks.sql"),
     ("dossier_pipelines.litigation", "mark_metrics.sql"),

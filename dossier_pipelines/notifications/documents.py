@@ -20,7 +20,7 @@ from dossier_pipelines.shared.clock import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from dossier_pipelines.notifications.channels.channel import OutgoingMessage
-    from dossier_pipelines.notifications.languages import Language, Plain
+    from dossier_pipelines.notifications.languages import Language
 
 # What could begin another line, and what could reorder the text around it.
 BREAKS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -196,16 +196,6 @@ def hearing_reminder(message: OutgoingMessage, language: Language, app_url: str 
         steps=language.steps,
         link=f"{app_url}/hearings/{facts.hearing_id}" if app_url else None,
     )
-
-
-def list_of_deadlines(document: Deadlines, plain: Plain) -> str:
-    """Return what is due in one line, as far as one may read it there."""
-    lines = []
-    for section in document.sections:
-        for item in section.deadlines:
-            label = plain.say("deadlines.hearing" if item.is_hearing else "deadlines.task")
-            lines.append(f"{label} {plain.apart(item.title)} - {plain.apart(item.when)}")
-    return "; ".join(lines)
 
 
 DOCUMENTS: Final[Mapping[str, Callable[[OutgoingMessage, Language, str | None], Deadlines | HearingReminder]]] = {

@@ -24,10 +24,8 @@ from dossier_pipelines.notifications.documents import (
     BREAKS,
     DOCUMENTS,
     UNNAMED,
-    Deadlines,
     HearingReminder,
     UnwritableMessageError,
-    list_of_deadlines,
     place,
 )
 from dossier_pipelines.notifications.languages import Html, Plain, language
@@ -150,9 +148,8 @@ def render(message: OutgoingMessage, *, app_url: str | None = None) -> Rendered:
 def template_values(message: OutgoingMessage, *, app_url: str | None = None) -> TemplateValues:
     """Return the values of a WhatsApp template for ``message``, {{1}} first.
 
-    hearing_reminder: case number, case, court and city, date, time with the name of its zone. deadlines: how many, and
-    which. Any other kind: title, message. The button leads to the hearing, to the deadlines, to notifications. Raise
-    UnwritableMessageError as `render` does.
+    hearing_reminder: case number, case, court and city, date, time with the name of its zone. Any other kind: title,
+    message. The button leads to the hearing, or to notifications. Raise UnwritableMessageError as `render` does.
     """
     reader = language(message.locale)
     plain = Plain(reader)
@@ -164,10 +161,7 @@ def template_values(message: OutgoingMessage, *, app_url: str | None = None) -> 
             where = place(reader, document.court, facts.get("city"))
             said = [document.case_number, facts.get("title", ""), where or "", facts["date"], facts["time"]]
             longest, link = [60, 200, 200, 80, 80], document.link
-        case Deadlines():
-            count = sum(len(section.deadlines) for section in document.sections)
-            said, longest, link = [str(count), list_of_deadlines(document, plain)], [10, 700], document.view_all
-        case None:
+        case _:
             said, longest = [message.title, message.message], [100, 600]
             link = f"{app_url}/notifications" if app_url else None
     return TemplateValues(

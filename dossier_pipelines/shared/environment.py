@@ -274,7 +274,7 @@ def _templates(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if not templates or len(dict(templates)) < len(pairs):
         raise SettingError(
             f"{name} is {environ.get(name, '')!r}; write kind=template for each kind of notification that goes by "
-            "WhatsApp, separated by commas, such as hearing_reminder=hearing_reminder_v1,deadlines=deadlines_v1."
+            "WhatsApp, separated by commas, such as hearing_reminder=hearing_reminder_v1."
         )
     return tuple(templates)
 

@@ -195,6 +195,7 @@ DAILY_JOBS: Final = sa.Table(
     sa.Column("day", sa.Date, nullable=False, comment="The tenant's own day"),
     sa.Column("run_id", sa.Text, nullable=False, comment="The Dagster run"),
     sa.Column("done_at", MOMENT, nullable=False, comment="When it was done"),
+    sa.Column("reaches_to", MOMENT, comment="When the next is due, to which it looks ahead; null: not noted yet"),
     sa.PrimaryKeyConstraint("tenant_id", "job", "day"),
     schema="platform",
     comment="Which daily job is done for which day of each tenant",

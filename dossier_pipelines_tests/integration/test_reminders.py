@@ -304,6 +304,132 @@ def test_whatever_is_due_is_told_in_one_morning_at_least(
     assert scalar(database, "SELECT count(*) FROM platform.events") == len(titles)
 
 
+def due_dates(database: Database) -> list[datetime]:
+    """When what people were told of is due, as often as they were told."""
+    items = [item for row in told(database, "deadlines") for item in row.metadata["items"]]
+    return sorted(datetime.fromisoformat(item["due_at"]) for item in items)
+
+
+def hearing_dates(database: Database) -> list[datetime]:
+    return sorted(datetime.fromisoformat(row.metadata["hearing_at"]) for row in told(database, "hearing_reminder"))
+
+
+def test_what_is_due_before_the_next_morning_is_told_in_the_night_after_a_morning_that_was_missed(
+    database: Database, desk: Desk
+) -> None:
+    case, user = desk.case(), desk.user()
+    tell(database, DEADLINES, NINE - DAY)
+    night = NINE + 15 * HOUR + 30 * MINUTE
+    dates = [night - MINUTE, night + MINUTE, NINE + DAY - MINUTE, NINE + DAY, NINE + DAY + MINUTE, NINE + 2 * DAY]
+    for at in dates:
+        desk.task(case, due_date=at, assigned_to=user)
+        desk.hearing(case, at)
+    found = tell(database, DEADLINES, night)
+    assert (found["tenants"], found["tasks"], found["hearings"], found["eventsRecorded"]) == (1, 3, 3, 6)
+    assert due_dates(database) == dates[1:4]
+    assert tell(database, DEADLINES, night + 15 * MINUTE)["tenants"] == 0
+    assert tell(database, DEADLINES, NINE + DAY)["alertsSent"] == 1
+    assert due_dates(database) == dates[1:]
+
+
+def test_hearings_are_reminded_of_in_the_night_after_a_morning_that_was_missed(database: Database, desk: Desk) -> None:
+    case = desk.case(owner_id=desk.user())
+    tell(database, REMINDERS, EIGHT - DAY)
+    night = EIGHT + 16 * HOUR + 30 * MINUTE
+    dates = [night - MINUTE, night + MINUTE, EIGHT + DAY - MINUTE, EIGHT + DAY + 12 * HOUR, EIGHT + 2 * DAY]
+    for at in dates:
+        desk.hearing(case, at)
+    assert tell(database, REMINDERS, night)["remindersSent"] == 3
+    assert hearing_dates(database) == dates[1:4]
+    assert {row.urgency for row in told(database, "hearing_reminder")} == {1}
+    assert tell(database, REMINDERS, night + 15 * MINUTE)["tenants"] == 0
+    assert tell(database, REMINDERS, EIGHT + DAY)["remindersSent"] == 1
+    assert hearing_dates(database) == dates[1:]
+
+
+@pytest.mark.parametrize("job", [REMINDERS, DEADLINES], ids=["reminders", "deadlines"])
+def test_a_tenant_that_is_new_missed_no_morning(database: Database, desk: Desk, job: MorningJob) -> None:
+    desk.hearing(desk.case(owner_id=desk.user()), EIGHT - 2 * HOUR)
+    assert tell(database, job, EIGHT - 7 * HOUR)["tenants"] == 0
+    assert tell(database, job, EIGHT + 2 * HOUR)["tenants"] == 1
+
+
+def move(database: Database, zone: str) -> None:
+    with database.transaction() as connection:
+        connection.execute(sa.text("UPDATE raw.tenants SET timezone = :zone"), {"zone": zone})
+
+
+ZONE_CHANGES = pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Asia/Riyadh", "America/New_York"),
+        ("America/New_York", "Asia/Riyadh"),
+        ("Pacific/Kiritimati", "Pacific/Honolulu"),
+        ("Pacific/Honolulu", "Pacific/Kiritimati"),
+    ],
+)
+
+
+@ZONE_CHANGES
+@pytest.mark.parametrize("moved_after", [1, 8, 14, 20])
+def test_when_a_tenant_changes_its_zone_whatever_is_due_is_told_once(
+    database: Database, before: str, after: str, moved_after: int
+) -> None:
+    desk = Desk(database, timezone=before)
+    case, user = desk.case(), desk.user()
+    dates = [NINE + 30 * MINUTE + HOUR * hours for hours in range(24, 120)]
+    for at in dates:
+        desk.task(case, due_date=at, assigned_to=user)
+    for hours in range(96):
+        if hours == 24 + moved_after:
+            move(database, after)
+        tell(database, DEADLINES, NINE + HOUR * hours)
+    listed = due_dates(database)
+    assert len(listed) == len(set(listed))
+    assert set(dates[:72]) <= set(listed)
+
+
+@ZONE_CHANGES
+@pytest.mark.parametrize("moved_after", [1, 14])
+def test_when_a_tenant_changes_its_zone_whatever_is_heard_is_told(
+    database: Database, before: str, after: str, moved_after: int
+) -> None:
+    desk = Desk(database, timezone=before)
+    case = desk.case(owner_id=desk.user())
+    dates = [NINE + 30 * MINUTE + 2 * HOUR * place for place in range(12, 60)]
+    for at in dates:
+        desk.hearing(case, at)
+    for hours in range(96):
+        if hours == 24 + moved_after:
+            move(database, after)
+        now = NINE + HOUR * hours
+        tell(database, REMINDERS, now)
+        heard = set(hearing_dates(database))
+        # Nobody goes to a hearing untold.
+        assert {at for at in dates if at <= now + HOUR} <= heard
+
+
+@pytest.mark.parametrize(("month", "last"), [(3, 8), (11, 1)], ids=["put forward", "put back"])
+@pytest.mark.parametrize("night", [0, 1, 3, 8])
+def test_a_missed_morning_is_made_up_for_in_the_night_in_which_clocks_are_changed(
+    database: Database, month: int, last: int, night: int
+) -> None:
+    zone = ZoneInfo("America/New_York")
+    desk = Desk(database, timezone=str(zone))
+    case, user = desk.case(), desk.user()
+    nine = [(datetime(2025, month, last, 9, tzinfo=zone) + day * DAY).astimezone(UTC) for day in range(-1, 3)]
+    now = datetime(2025, month, last + 1, night, 30, tzinfo=zone).astimezone(UTC)
+    dates = [nine[2] + 30 * MINUTE + HOUR * hours for hours in range(-30, 24)]
+    for at in dates:
+        desk.task(case, due_date=at, assigned_to=user)
+    tell(database, DEADLINES, nine[0])
+    before = due_dates(database)
+    tell(database, DEADLINES, now)
+    tell(database, DEADLINES, nine[2])
+    listed = due_dates(database)
+    assert listed == sorted({*before, *(at for at in dates if now < at <= nine[3])})
+
+
 @pytest.mark.parametrize(("job", "at"), [(REMINDERS, EIGHT), (DEADLINES, NINE)], ids=["hearing_reminder", "deadlines"])
 def test_a_run_by_hand_before_the_hour_leaves_the_day_to_the_scheduled_one(
     database: Database, desk: Desk, job: MorningJob, at: datetime

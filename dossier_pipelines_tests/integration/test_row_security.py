@@ -81,7 +81,8 @@ FILL = (
     "INSERT INTO automation_rules.unmatched (tenant_id, event_id, depth) VALUES (:tenant_id, :id, 0)",
     "INSERT INTO litigation.metric_reach (tenant_id, newest_day) VALUES (:tenant_id, '2020-02-02')",
     "INSERT INTO litigation.metric_marks (tenant_id) VALUES (:tenant_id)",
-    "INSERT INTO litigation.task_checks (tenant_id, checked_until) VALUES (:tenant_id, '2020-02-02')",
+    "INSERT INTO litigation.task_checks (tenant_id, checked_since, checked_until) "
+    "VALUES (:tenant_id, '2020-02-02', '2020-02-02')",
     "INSERT INTO dossiers.commitment_stats (tenant_id, dossier_id, total_commitments, active_commitments, "
     "overdue_commitments, fulfilled_commitments, upcoming_commitments, fulfillment_rate) "
     "VALUES (:tenant_id, :id, 1, 1, 0, 0, 0, 0)",

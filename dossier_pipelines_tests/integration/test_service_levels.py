@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import count
 from random import Random
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, PACKAGE, TaskScope, check_tasks
+from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS, LOOK_BACK, PACKAGE, TaskScope, check_tasks
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.failures import UserError
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
@@ -115,6 +119,49 @@ def test_one_that_was_completed_too_late_between_two_checks_is_a_violation(datab
     assert flags(database) == {}
 
 
+def test_one_that_came_and_was_done_too_late_between_two_loads_is_a_violation_once(
+    database: Database, desk: Desk
+) -> None:
+    case = desk.case()
+    desk.hours(critical=0.5)
+    check(database)
+    for minutes in range(15, 75, 15):
+        check(database, NOON + minutes * MINUTE)
+    late = {"priority": "critical", "created_at": NOON + 5 * MINUTE, "status": "completed"}
+    task = desk.task(case, **late, completed_at=NOON + 50 * MINUTE)
+    desk.task(case, **late, completed_at=NOON + 20 * MINUTE)
+    assert check(database, NOON + 75 * MINUTE)["slaViolations"] == 1
+    [event] = rows(database, "SELECT * FROM platform.events")
+    assert (event.entity_id, event.payload["sla_threshold"], event.payload["actual_time"]) == (task, 0.5, 0.75)
+    assert scalar(database, "SELECT count(*) FROM platform.audit_log WHERE action_type = 'sla_violation'") == 1
+    desk.change("tasks", task, completed_at=NOON + 55 * MINUTE)
+    assert check(database, NOON + 90 * MINUTE)["slaViolations"] == 0
+    assert flags(database) == {}
+
+
+def test_what_was_done_too_late_before_the_first_check_or_long_ago_is_history(database: Database, desk: Desk) -> None:
+    case = desk.case()
+
+    def done(at: datetime) -> uuid.UUID:
+        return desk.task(case, created_at=at - 30 * DAY, status="completed", completed_at=at)
+
+    done(NOON - HOUR)
+    assert check(database)["slaViolations"] == 0
+    # A load of old tasks after the first check, and one of an office that was not known before, years later.
+    done(NOON - MINUTE)
+    assert check(database, NOON + HOUR)["slaViolations"] == 0
+    later = NOON + 700 * DAY
+    check(database, later)
+    done(later - LOOK_BACK)
+    new = done(later - LOOK_BACK + 2 * HOUR)
+    known = done(NOON + DAY)
+    assert check(database, later + HOUR)["slaViolations"] == 1
+    assert events(database, "sla_violation") == [("one", new)]
+    # It was judged when it came: what is said of it later makes it no violation of today.
+    desk.change("tasks", known, completed_at=later - HOUR)
+    assert check(database, later + 2 * HOUR)["slaViolations"] == 0
+
+
 def test_a_check_repeated_finds_nothing_new(database: Database, desk: Desk) -> None:
     desk.task(desk.case(), due_date=NOON - DAY, created_at=NOON - 30 * DAY)
     first = check(database)
@@ -196,6 +243,67 @@ def test_a_task_whose_load_was_open_during_a_check_is_found_by_the_next(database
         )
         assert check(database)["overdueTasks"] == 0
     assert check(database)["overdueTasks"] == 1
+
+
+def check_while(database: Database, statement: int, act: Callable[[], object], **scope: Any) -> bool:
+    """Check, and let ``act`` commit before the given statement of the check; return whether there was such a one."""
+    left = statement
+
+    def listen(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            act()
+
+    sa.event.listen(database.engine, "before_cursor_execute", listen)
+    check(database, **scope)
+    sa.event.remove(database.engine, "before_cursor_execute", listen)
+    return left < 0
+
+
+def desks_at_each_statement(
+    database: Database, act: Callable[[Desk, uuid.UUID], object], **task: Any
+) -> Iterator[tuple[Desk, uuid.UUID]]:
+    """For each statement of a check: check a new tenant with a task, of which ``act`` changes something before it."""
+    for statement in count():
+        desk = Desk(database, f"tenant-{statement}")
+        made = desk.task(desk.case(), **task)
+        if not check_while(database, statement, partial(act, desk, made), tenant_id=desk.tenant_id):
+            assert statement > 10
+            return
+        yield desk, made
+
+
+def test_policies_that_are_loaded_during_a_check_are_judged_by_in_the_next_one_at_the_latest(
+    database: Database,
+) -> None:
+    for desk, task in desks_at_each_statement(
+        database, lambda desk, _: desk.hours(medium=24), created_at=NOON - 30 * HOUR
+    ):
+        check(database, NOON + MINUTE, tenant_id=desk.tenant_id)
+        assert (desk.tenant_id, task) in flags(database)
+        given = {"grace": GRACE, "hours": json.dumps(DEFAULT_HOURS)}
+        assert database.run(PACKAGE, "flags_off", given)[0].violations == 0
+
+
+def test_a_task_that_is_removed_during_a_check_is_not_flagged_after_the_next_one(database: Database) -> None:
+    for desk, task in desks_at_each_statement(
+        database, lambda desk, task: desk.remove("tasks", task), due_date=NOON - DAY
+    ):
+        check(database, NOON + MINUTE, tenant_id=desk.tenant_id)
+        assert (desk.tenant_id, task) not in flags(database)
+
+
+def test_one_that_is_done_during_a_check_and_taken_up_again_is_late_again(database: Database) -> None:
+    for desk, task in desks_at_each_statement(
+        database,
+        lambda desk, task: desk.change("tasks", task, status="completed", completed_at=NOON),
+        due_date=NOON - DAY,
+    ):
+        check(database, NOON + MINUTE, tenant_id=desk.tenant_id)
+        desk.change("tasks", task, status="pending", completed_at=None)
+        assert check(database, NOON + HOUR, tenant_id=desk.tenant_id)["overdueTasks"] == 1
+        assert flags(database)[desk.tenant_id, task] == (NOON - DAY, None)
 
 
 def test_checks_at_once_record_once(database: Database, desk: Desk) -> None:

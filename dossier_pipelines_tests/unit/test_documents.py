@@ -332,16 +332,6 @@ def test_a_template_of_a_reminder_gets_the_case_the_place_and_the_time() -> None
     assert arabic.body[0] == "\u20682024-0123\u2069"
 
 
-def test_a_template_of_deadlines_gets_how_many_and_which() -> None:
-    values = template_values(deadlines(), app_url=APP)
-    assert values.body == (
-        "3",
-        "[Task] Submit Reply to ASMT-10 Notice - Today 5:00 PM; [Hearing] GST Appeal - Tomorrow 10:30 AM; "
-        "[Task] Prepare hearing documents - Tomorrow 2:00 PM",
-    )
-    assert values.button == "deadlines"
-
-
 def test_a_template_of_any_other_kind_gets_title_and_message() -> None:
     values = template_values(outgoing(title="A task\nis overdue", message=""), app_url=APP)
     assert (values.body, values.button) == (("A task is overdue", "-"), "notifications")
@@ -350,7 +340,7 @@ def test_a_template_of_any_other_kind_gets_title_and_message() -> None:
 @settings(deadline=None, max_examples=150)
 @given(
     texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS),
-    kind=st.sampled_from(["hearing_reminder", "deadlines", "task_overdue"]),
+    kind=st.sampled_from(["hearing_reminder", "task_overdue"]),
     locale=st.sampled_from(LOCALES),
 )
 @example(texts=("a\n\n\tb" + " " * 9, "", "x" * 5000, "\u2028"), kind="hearing_reminder", locale="ar")
@@ -359,7 +349,6 @@ def test_every_value_is_as_the_api_takes_it(texts: tuple[str, str, str, str], ki
     names = {"court": court, "city": city, "case_number": number}
     message = {
         "hearing_reminder": hearing(changed={**names, "case_title": title}, locale=locale),
-        "deadlines": deadlines(*[{**names, "title": title}] * 20, locale=locale),
         "task_overdue": outgoing(title=title, message=court, locale=locale),
     }[kind]
     values = template_values(message, app_url=APP)

@@ -3,7 +3,8 @@
 
 CREATE OR REPLACE FUNCTION litigation.mark_tasks() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO litigation.task_marks (tenant_id, task_id) SELECT c.tenant_id, c.id FROM changed_rows AS c;
+    INSERT INTO litigation.task_marks (tenant_id, task_id, came)
+    SELECT c.tenant_id, c.id, TG_OP = 'INSERT' FROM changed_rows AS c;
     RETURN NULL;
 END $$;
 
@@ -29,6 +30,9 @@ CREATE OR REPLACE TRIGGER mark_new AFTER INSERT ON raw.tasks
 CREATE OR REPLACE TRIGGER mark_changed AFTER UPDATE ON raw.tasks
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_changed_tasks();
+-- A check that has read a task flags it after it is gone.
+CREATE OR REPLACE TRIGGER mark_deleted AFTER DELETE ON raw.tasks
+    REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_tasks();
 CREATE OR REPLACE TRIGGER mark_new AFTER INSERT ON raw.sla_policies
     REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION litigation.mark_policies();
 CREATE OR REPLACE TRIGGER mark_changed AFTER UPDATE ON raw.sla_policies

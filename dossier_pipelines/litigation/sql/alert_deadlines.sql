@@ -1,25 +1,24 @@
 -- Tell each person in one message which open tasks and scheduled hearings of theirs are due until the next morning, most
 -- urgent first, and record an event per item and date. A task is its assignee's, or else the people's of its case; a
--- hearing is the owner's and the advocate's of its case. One message a person and day of the tenant; a run before :hour
--- has messages of its own. A day reaches from its :hour, or the moment if that is earlier, to the next day's, or 24 hours
--- on if that is later: mornings follow each other without a gap, whenever they come and however clocks are changed.
+-- hearing is the owner's and the advocate's of its case. A morning goes on where the ones before ended and reaches to the
+-- next, whenever it comes and however clocks are changed: no gap, and nothing twice. One message a person and morning,
+-- which its end names: a date comes twice when the zone of a tenant changes. :apart names a run before the hour.
 -- Grain: one row of counts. Uses tenants_pkey; tasks_open_due_idx and hearings_scheduled_idx by a range per tenant;
 -- cases_pkey, courts_pkey; the unique keys of events and notifications keep a second run silent.
 WITH moment AS (
-    SELECT t.tenant_id, t.as_of, least(t.as_of, w.hour) AS begins, greatest(t.as_of + interval '24 hours', w.next) AS ends,
-        concat(d.day, CASE WHEN t.as_of < w.hour THEN concat(':', CAST(:run_id AS text)) END) AS day
-    FROM unnest(CAST(:tenants AS text[]), CAST(:days AS date[])) AS d (tenant_id, day)
+    SELECT d.tenant_id, t.as_of, greatest(d.begins, d.reached) AS begins, d.ends,
+        concat(to_char(d.ends AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS'), ':' || CAST(:apart AS text)) AS morning
+    FROM unnest(
+        CAST(:tenants AS text[]), CAST(:begins AS timestamptz[]), CAST(:reached AS timestamptz[]),
+        CAST(:ends AS timestamptz[])
+    ) AS d (tenant_id, begins, reached, ends)
     CROSS JOIN LATERAL (
-        SELECT o.tenant_id, o.timezone, coalesce(o.clock_at, CAST(:now AS timestamptz)) AS as_of
+        SELECT coalesce(o.clock_at, CAST(:now AS timestamptz)) AS as_of
         FROM platform.tenants AS o WHERE o.tenant_id = d.tenant_id LIMIT 1
     ) AS t
-    CROSS JOIN LATERAL (
-        SELECT (d.day + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone AS hour,
-            (d.day + 1 + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone AS next
-    ) AS w
 ),
 item AS MATERIALIZED (
-    SELECT m.tenant_id, m.as_of, m.day, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee, i.depth,
+    SELECT m.tenant_id, m.as_of, m.morning, i.type, i.id, i.title, i.due_at, i.priority, i.assigned_to AS assignee, i.depth,
         c.case_number, c.title AS case_title, c.owner_id, c.assigned_to, o.name AS court, o.city
     FROM moment AS m
     CROSS JOIN LATERAL (
@@ -56,7 +55,7 @@ happened AS (
     RETURNING id
 ),
 message AS MATERIALIZED (
-    SELECT i.tenant_id, i.day, i.as_of, p.user_id, count(*) AS items,
+    SELECT i.tenant_id, i.morning, i.as_of, p.user_id, count(*) AS items,
         min(CASE i.priority WHEN 'critical' THEN 1 WHEN 'high' THEN 2 ELSE 3 END) AS urgency,
         jsonb_agg(jsonb_build_object('type', i.type, 'id', i.id,
             'title', coalesce(i.title, nullif(i.case_title, ''), i.case_number), 'due_at', i.due_at,
@@ -68,7 +67,7 @@ message AS MATERIALIZED (
         UNION SELECT i.owner_id WHERE i.assignee IS NULL AND i.owner_id IS NOT NULL
         UNION SELECT i.assigned_to WHERE i.assignee IS NULL AND i.assigned_to IS NOT NULL
     ) AS p
-    GROUP BY i.tenant_id, i.day, i.as_of, p.user_id
+    GROUP BY i.tenant_id, i.morning, i.as_of, p.user_id
 ),
 told AS (
     INSERT INTO notifications.notifications (
@@ -76,7 +75,7 @@ told AS (
     )
     SELECT g.tenant_id, g.user_id, 'deadlines', g.urgency, 'Your Upcoming Deadlines (Next 24 Hours)',
         concat(g.items, CASE g.items WHEN 1 THEN ' item is' ELSE ' items are' END, ' due in the next 24 hours.'),
-        jsonb_build_object('items', g.listed), ARRAY['in_app', 'email'], concat('deadlines:', g.user_id, ':', g.day),
+        jsonb_build_object('items', g.listed), ARRAY['in_app', 'email'], concat('deadlines:', g.user_id, ':', g.morning),
         CAST(:run_id AS text), g.as_of
     FROM message AS g
     ON CONFLICT (tenant_id, dedupe_key) DO NOTHING

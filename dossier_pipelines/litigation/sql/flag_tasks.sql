@@ -1,7 +1,7 @@
 -- Flag what is overdue or misses its service level, unflag what no longer is, and record an event for each that is new,
 -- in the audit log too. The same lateness is an event once: a task and its due date, a task and its service level; again
--- when the task was ended and taken up again in between. ended: how often that was, not counting that it is ended now.
--- Grain: one row of counts. Uses task_flags_pkey, task_history_pkey and the unique key of events.
+-- when the task was ended and taken up again in between.
+-- Grain: one row of counts. Uses task_flags_pkey and the unique key of events.
 WITH unflagged AS (
     DELETE FROM litigation.task_flags AS f
     USING judged_tasks AS j
@@ -15,10 +15,9 @@ flagged AS (
         AND (j.overdue_since, j.sla_missed_at) IS DISTINCT FROM (j.was_overdue_since, j.was_sla_missed_at)
     ON CONFLICT (tenant_id, task_id) DO UPDATE
         SET overdue_since = excluded.overdue_since, sla_missed_at = excluded.sla_missed_at, flagged_at = excluded.flagged_at
-    RETURNING f.task_id
 ),
 happened AS (
-    SELECT j.tenant_id, 'task_overdue' AS type, j.task_id, j.open, j.as_of,
+    SELECT j.tenant_id, 'task_overdue' AS type, j.task_id, j.ended, j.as_of,
         concat('task_overdue:', j.task_id, ':', to_char(j.due_date AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')) AS key,
         jsonb_build_object('task_id', j.task_id, 'case_id', j.case_id, 'priority', j.priority, 'due_date', j.due_date,
             'days_overdue', CAST(j.as_of AT TIME ZONE j.timezone AS date) - CAST(j.due_date AT TIME ZONE j.timezone AS date)
@@ -26,7 +25,7 @@ happened AS (
     FROM judged_tasks AS j
     WHERE j.overdue_since IS NOT NULL AND j.was_overdue_since IS DISTINCT FROM j.overdue_since
     UNION ALL
-    SELECT j.tenant_id, 'sla_violation', j.task_id, j.open, j.as_of, concat('sla_violation:', j.task_id),
+    SELECT j.tenant_id, 'sla_violation', j.task_id, j.ended, j.as_of, concat('sla_violation:', j.task_id),
         jsonb_build_object('task_id', j.task_id, 'case_id', j.case_id, 'priority', j.priority, 'sla_threshold', j.hours,
             'actual_time', round(CAST(j.age_hours AS numeric), 2))
             || jsonb_strip_nulls(jsonb_build_object('automation_depth', j.depth))
@@ -36,12 +35,8 @@ happened AS (
 recorded AS (
     INSERT INTO platform.events AS e (tenant_id, type, entity_type, entity_id, payload, occurred_at, run_id, dedupe_key)
     SELECT h.tenant_id, h.type, 'task', h.task_id, h.payload, h.as_of, CAST(:run_id AS text),
-        concat(h.key, ':' || nullif(n.ended, 0))
+        concat(h.key, ':' || nullif(h.ended, 0))
     FROM happened AS h
-    CROSS JOIN LATERAL (
-        SELECT count(*) - CASE WHEN h.open THEN 0 ELSE 1 END AS ended FROM litigation.task_history AS k
-        WHERE k.tenant_id = h.tenant_id AND k.task_id = h.task_id AND k.status IN ('completed', 'cancelled')
-    ) AS n
     ON CONFLICT DO NOTHING
     RETURNING e.tenant_id, e.type, e.payload
 ),
@@ -49,6 +44,6 @@ audited AS (
     INSERT INTO platform.audit_log (tenant_id, action_type, entity_type, run_id, details)
     SELECT r.tenant_id, r.type, 'task', CAST(:run_id AS text), r.payload FROM recorded AS r
 )
-SELECT (SELECT count(*) FROM flagged) AS flagged, (SELECT count(*) FROM unflagged) AS unflagged,
+SELECT (SELECT count(*) FROM unflagged) AS unflagged,
     (SELECT count(*) FROM recorded AS r WHERE r.type = 'task_overdue') AS overdue,
     (SELECT count(*) FROM recorded AS r WHERE r.type = 'sla_violation') AS violations

@@ -13,12 +13,7 @@ FROM (
             FROM litigation.task_checks AS c
             JOIN raw.tenants AS r ON r.tenant_id = c.tenant_id
             CROSS JOIN LATERAL (
-                SELECT CAST(:hours AS jsonb)
-                    || coalesce((
-                        SELECT jsonb_object_agg(p.priority, p.hours) FROM raw.sla_policies AS p
-                        WHERE p.tenant_id = c.tenant_id
-                    ), '{}') AS hours
-                OFFSET '0'
+                SELECT litigation.service_hours(c.tenant_id, CAST(:hours AS jsonb)) AS hours OFFSET '0'
             ) AS h
             JOIN raw.tasks AS o ON o.tenant_id = c.tenant_id AND o.status IN ('pending', 'in_progress')
             CROSS JOIN LATERAL (

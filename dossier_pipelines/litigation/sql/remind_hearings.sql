@@ -1,13 +1,14 @@
 -- Tell the owner and the advocate of each scheduled hearing of the day and of the next, by the calendar of its tenant, and
 -- record an event: once per hearing, person and local day of the hearing, so that a moved hearing is told again. The day
--- begins at :hour, for a run that comes later too: what was entered meanwhile and has begun is told as well.
+-- begins at the hour of the job, for a run that comes later too: what was entered meanwhile and has begun is told as well.
+-- When the day is over, what is left of it is the next one, from now on.
 -- Grain: one row of counts. Uses tenants_pkey; hearings_scheduled_idx by a range per tenant; cases_pkey, courts_pkey,
 -- users_pkey; the unique keys of events and notifications keep a second run silent. The fence makes sure of the range: the
 -- planner reads all hearings of each tenant instead.
 WITH moment AS (
-    SELECT t.tenant_id, t.timezone, t.as_of, d.day,
-        least(t.as_of, (d.day + make_time(CAST(:hour AS integer), 0, 0)) AT TIME ZONE t.timezone) AS begins
-    FROM unnest(CAST(:tenants AS text[]), CAST(:days AS date[])) AS d (tenant_id, day)
+    SELECT t.tenant_id, t.timezone, t.as_of, d.day, d.begins
+    FROM unnest(CAST(:tenants AS text[]), CAST(:days AS date[]), CAST(:begins AS timestamptz[]))
+        AS d (tenant_id, day, begins)
     CROSS JOIN LATERAL (
         SELECT o.tenant_id, o.timezone, coalesce(o.clock_at, CAST(:now AS timestamptz)) AS as_of
         FROM platform.tenants AS o WHERE o.tenant_id = d.tenant_id LIMIT 1
@@ -16,7 +17,8 @@ WITH moment AS (
 hearing AS MATERIALIZED (
     SELECT m.tenant_id, m.timezone, m.as_of, h.id, h.hearing_date, h.case_id, c.case_number, c.title, c.owner_id,
         c.assigned_to, o.name AS court, o.city, CAST(h.hearing_date AT TIME ZONE m.timezone AS date) AS day,
-        CASE WHEN h.hearing_date > platform.day_end(m.day, m.timezone) THEN 2 ELSE 1 END AS urgency
+        CASE WHEN h.hearing_date > platform.day_end(CAST(m.as_of AT TIME ZONE m.timezone AS date), m.timezone)
+            THEN 2 ELSE 1 END AS urgency
     FROM moment AS m
     CROSS JOIN LATERAL (
         SELECT x.id, x.hearing_date, x.case_id, x.court_id FROM raw.hearings AS x

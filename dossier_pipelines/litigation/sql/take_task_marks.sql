@@ -4,7 +4,7 @@ WITH taken AS (
     DELETE FROM litigation.task_marks AS k
     USING task_moments AS m
     WHERE k.tenant_id = m.tenant_id
-    RETURNING k.tenant_id, k.task_id
+    RETURNING k.tenant_id, k.task_id, k.came
 )
-INSERT INTO taken_marks (tenant_id, task_id)
-SELECT t.tenant_id, t.task_id FROM taken AS t
+INSERT INTO taken_marks (tenant_id, task_id, came)
+SELECT t.tenant_id, t.task_id, t.came FROM taken AS t
