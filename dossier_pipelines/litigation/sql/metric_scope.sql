@@ -6,10 +6,7 @@ FROM (
         least(
             CAST(:last_day AS date), litigation.newest_whole_day(coalesce(t.clock_at, CAST(:now AS timestamptz)), t.timezone)
         ) AS last_day,
-        CAST(:hours AS jsonb)
-            || coalesce((
-                SELECT jsonb_object_agg(p.priority, p.hours) FROM raw.sla_policies AS p WHERE p.tenant_id = r.tenant_id
-            ), '{}') AS hours
+        litigation.service_hours(r.tenant_id, CAST(:hours AS jsonb)) AS hours
     FROM raw.tenants AS r
     JOIN platform.tenants AS t ON t.tenant_id = r.tenant_id
     WHERE r.tenant_id = ANY (CAST(:tenants AS text[])) OR CAST(:tenants AS text[]) IS NULL
