@@ -77,7 +77,7 @@ def _morning_schedule(
         with database.transaction() as connection:
             due = due_in_the_morning(connection, morning, now=context.scheduled_execution_time)
         if not due:
-            return dg.SkipReason(f"It is {morning.hour:02}:00 for no tenant that has not had it today.")
+            return dg.SkipReason(f"It is {morning.hour:02}:00 for no tenant that has not had it since.")
         return dg.RunRequest()
 
     return decide

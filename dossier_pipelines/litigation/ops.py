@@ -35,7 +35,7 @@ class CheckConfig(dg.Config):
 
 
 class MorningConfig(dg.Config):
-    """Whom to tell. The defaults are the scheduled case: every tenant whose hour has come today, for real."""
+    """Whom to tell. The defaults are the scheduled case: every tenant that has not had it yet, for real."""
 
     dry_run: bool = False
     tenant_id: str | None = None
