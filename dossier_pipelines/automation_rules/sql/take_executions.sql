@@ -5,7 +5,7 @@ INSERT INTO executing
 SELECT r.tenant_id, r.id, x.event_id, r.name, r.trigger_event, r.actions, x.depth, x.attempts, x.done,
     e.entity_type, e.entity_id, e.occurred_at, e.payload
 FROM unnest(CAST(:tenants AS text[]), CAST(:rules AS uuid[])) AS d (tenant_id, rule_id)
-JOIN raw.automation_rules AS r ON r.tenant_id = d.tenant_id AND r.id = d.rule_id AND r.enabled IS NOT FALSE
+JOIN automation_rules.answering_rules AS r ON r.tenant_id = d.tenant_id AND r.id = d.rule_id
 CROSS JOIN LATERAL (
     SELECT o.event_id, o.depth, o.attempts, o.done FROM automation_rules.executions AS o
     WHERE o.tenant_id = d.tenant_id AND o.rule_id = d.rule_id AND o.status IN ('pending', 'failed')
