@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from dossier_pipelines.automation_rules.answering import AnsweringPolicy
+from dossier_pipelines.automation_rules.actions import PACKAGE
+from dossier_pipelines.automation_rules.answering import FIRST_KEY, AnsweringPolicy
 from dossier_pipelines.automation_rules.replaying import Replay, replay_dead
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.shared.database import Database, statement
@@ -161,13 +162,26 @@ def test_a_hundred_thousand_are_replayed_by_one_statement_that_probes_for_each(
     )
     with database.transaction() as connection:
         given = {"tenant_id": None, "rule_id": None}
-        sql = statement("dossier_pipelines.automation_rules", "replay_dead").text
+        sql = statement(PACKAGE, "replay_dead").text
         explained = connection.execute(sa.text(f"EXPLAIN {sql}"), given).scalars().all()
     plan = "\n".join(explained)
     assert plan.count("Seq Scan") == plan.count("Seq Scan on executions") == 1
     assert "Index Scan using events_pkey" in plan
     assert replay_dead(database) == Replay(due=100_000, left={})
     assert statuses(database) == {"pending": 100_000}
+    # The planner knows of one rule with all that is open; the others look for their own and read nothing else.
+    with database.transaction() as connection:
+        connection.exec_driver_sql("ANALYZE automation_rules.executions")
+        given = {"after_tenant": FIRST_KEY[0], "after_rule": FIRST_KEY[1], "rules": 100}
+        due = statement(PACKAGE, "due_rules").text
+        explained = connection.execute(sa.text(f"EXPLAIN {due}"), given).scalars().all()
+        given = {"tenants": ["default"], "rules": [rule], "share": 1000}
+        connection.exec_driver_sql(statement(PACKAGE, "executing").text)
+        take = statement(PACKAGE, "take_executions").text
+        explained += connection.execute(sa.text(f"EXPLAIN {take}"), given).scalars().all()
+    plan = "\n".join(explained)
+    assert plan.count("using executions_due_idx") == 2
+    assert "executions_next_idx" not in plan
 
 
 # --- the job ----------------------------------------------------------------------------------------------------
