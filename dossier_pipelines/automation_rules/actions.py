@@ -10,10 +10,11 @@ working table ``actions_handed`` and answers into ``actions_handled``, in the tr
     SELECT h.tenant_id, h.rule_id, h.event_id, h.n, CASE WHEN ... THEN 'the case is not loaded' END
     FROM actions_handed AS h
 
-``actions_handed`` has a row per action: tenant_id, rule_id, event_id, n (which action of the rule); action; arguments
-(jsonb, the action with its texts filled); user_id (who is named by user_id or assigned_to) and role; rule_name;
-trigger_event, entity_type, entity_id, occurred_at, payload and depth of the event; key (the dedupe key of the action:
-what is made under it is made once, also when an attempt is repeated). Its key is (tenant_id, rule_id, event_id, n).
+``actions_handed`` has a row per action: tenant_id, rule_id, event_id, n (which action of the rule), identity (which
+it is wherever it stands); action; arguments (jsonb, the action with its texts filled); user_id (who is named by
+user_id or assigned_to) and role; rule_name; trigger_event, entity_type, entity_id, occurred_at, payload and depth of
+the event; key (the dedupe key of the action: what is made under it is made once, also when an attempt is repeated).
+Its key is (tenant_id, rule_id, event_id, n).
 Every row must be answered, with null or with the reason of its failure in words, without personal data.
 
 The statement may bind :now, :run_id and :channels (text[], the channels of notifications). What raises an error is

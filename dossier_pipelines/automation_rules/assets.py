@@ -13,7 +13,8 @@ ASSETS: list[dg.AssetSpec] = [
         tables.EXECUTIONS,
         group=GROUP,
         owner=owners.PLATFORM,
-        description="One row per event and rule that answers it: pending, success, failed and tried again, or dead.",
+        description="One row per event and rule that answers it: pending, success, failed and tried again, or dead. "
+        "Dead ones are replayed with replay_dead_executions_job.",
     ),
     table_spec(
         tables.AUTOMATION_LOGS,

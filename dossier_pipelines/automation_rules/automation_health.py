@@ -15,14 +15,17 @@ from dossier_pipelines.notifications.recording import DEFAULT_POLICY, DeliveryPo
 from dossier_pipelines.shared.audit import read_results, record_results
 from dossier_pipelines.shared.daily_jobs import TenantDay, record_done, tenants_due
 from dossier_pipelines.shared.database import Database, execute
-from dossier_pipelines.shared.tenants import require_tenant, to_come
+from dossier_pipelines.shared.failures import UserError
+from dossier_pipelines.shared.tenants import require_tenant
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from dossier_pipelines.shared.job_lease import Lease
 
+# Whose name the day is done under, and what the result document calls it, as the original did.
 JOB: Final = "automation_health_check"
+SHOWN_AS: Final = "automation-health-check"
 # At this hour of each tenant's own day.
 HOUR: Final = 7
 # The document is stored with the run and shown in the UI; automation_rules.health_alerts has all that is wrong.
@@ -31,7 +34,10 @@ MOST_LISTED: Final = 200
 
 @dataclass(frozen=True, kw_only=True)
 class HealthScope:
-    """Whose rules to judge: by default those of the tenants whose day it is, or one tenant's, or everybody's."""
+    """Whose rules to judge: by default those of the tenants whose day it is, or one tenant's, or everybody's.
+
+    ``as_of`` is for a look: alerts come, are told and go as of the present. With it the default is everybody's.
+    """
 
     tenant_id: str | None = None
     everybody: bool = False
@@ -56,7 +62,7 @@ def check_health(
 ) -> dict[str, Any]:
     """Judge the rules as of ``now``, or as of the moment of ``scope``, and return the figures.
 
-    Raises UserError for a tenant that is none, and for a moment to come unless it is a dry run. With ``lease``,
+    Raises UserError for a tenant that is none, and for a moment of ``scope`` unless it is a dry run. With ``lease``,
     LeaseLostError is raised and nothing written unless it is held.
     """
 
@@ -77,13 +83,17 @@ def check_health(
 def _check(
     connection: Connection, scope: HealthScope, *, now: datetime, run_id: str, delivery: DeliveryPolicy
 ) -> dict[str, Any]:
-    if scope.as_of is not None and scope.as_of > now and not scope.dry_run:
-        raise to_come(scope.as_of, whose="the clock", present=now)
+    if scope.as_of is not None and not scope.dry_run:
+        raise UserError(
+            f"as_of is {scope.as_of.isoformat()}: the rules of another moment can only be looked at, since alerts are "
+            "raised, told and cleared as of now. Set dry_run to true, or leave as_of out. Nothing was done."
+        )
     if scope.tenant_id is not None:
         require_tenant(connection, scope.tenant_id)
-    due = [] if scope.tenant_id or scope.everybody else due_for_health(connection, now=now)
+    asked = scope.tenant_id is not None or scope.everybody or scope.as_of is not None
+    due = [] if asked else due_for_health(connection, now=now)
     tenants: list[str] | None = [one.tenant_id for one in due]
-    if scope.tenant_id or scope.everybody:
+    if asked:
         tenants = [scope.tenant_id] if scope.tenant_id else None
     found: Sequence[Any] = execute(
         connection,

@@ -12,7 +12,7 @@ def build_automation_rules_defs(settings: Settings, handlers: ActionHandlers = N
     answer_events_job = ops.build_answer_events_job(handlers)
     return dg.Definitions(
         assets=assets.ASSETS,
-        jobs=[answer_events_job, ops.automation_health_check_job],
+        jobs=[answer_events_job, ops.replay_dead_executions_job, ops.automation_health_check_job],
         schedules=automation.build_schedules(settings),
         sensors=automation.build_sensors(settings, answer_events_job),
     )

@@ -4,10 +4,11 @@ import time
 
 import dagster as dg
 
-from dossier_pipelines.automation_rules import automation_health, locks
+from dossier_pipelines.automation_rules import locks
 from dossier_pipelines.automation_rules.actions import ActionHandlers
 from dossier_pipelines.automation_rules.answering import JOB, answer_events, answering_policy
-from dossier_pipelines.automation_rules.automation_health import HealthScope, check_health
+from dossier_pipelines.automation_rules.automation_health import SHOWN_AS, HealthScope, check_health
+from dossier_pipelines.automation_rules.replaying import parse_rule_id, replay_dead
 from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.shared.clock import parse_moment, zone
 from dossier_pipelines.shared.database import Database
@@ -76,8 +77,50 @@ def build_answer_events_job(handlers: ActionHandlers) -> dg.JobDefinition:
     return answer_events_job
 
 
+class ReplayConfig(dg.Config):
+    """Which dead executions to replay: a tenant's, or those of one rule. At least one is named."""
+
+    tenant_id: str | None = None
+    rule_id: str | None = None
+    everything: bool = False
+
+
+@dg.op(
+    description="Make dead executions due anew, when what failed is mended: those whose rule as it is now answers the "
+    "event. The others stay dead and say why.",
+    out=dg.Out(dg.Nothing),
+    tags={"kind": "postgres"},
+)
+def replay_dead_executions(
+    context: dg.OpExecutionContext, config: ReplayConfig, database: dg.ResourceParam[Database]
+) -> None:
+    """Replay what the configuration names."""
+    with readable_failures("Replaying dead executions"):
+        if not (config.tenant_id or config.rule_id or config.everything):
+            raise UserError("Name what to replay: tenant_id or rule_id, or set everything to true.")
+        replayed = replay_dead(
+            database,
+            tenant_id=config.tenant_id,
+            rule_id=parse_rule_id(config.rule_id, argument="rule_id") if config.rule_id else None,
+        )
+    context.log.info("%d executions are due anew", replayed.due)
+    for reason, executions in replayed.left.items():
+        context.log.info("%d stay given up: %s", executions, reason)
+    left = sum(replayed.left.values())
+    context.add_output_metadata({"replayed": replayed.due, "left": left, "reasons": dict(replayed.left)})
+
+
+@dg.job(description="Make what automation rules gave up due anew: of a tenant, of one rule, or everything.")
+def replay_dead_executions_job() -> None:
+    """Replay."""
+    replay_dead_executions()
+
+
 class HealthConfig(dg.Config):
-    """Whose rules: by default those of tenants whose 07:00 has come, once a day; or one tenant's, or everybody's."""
+    """Whose rules: by default those of tenants whose 07:00 has come, once a day; or one tenant's, or everybody's.
+
+    With as_of, which only a dry run takes, the default is everybody's.
+    """
 
     dry_run: bool = False
     tenant_id: str | None = None
@@ -123,7 +166,7 @@ def check_automation_health(
         seconds * 1000,
         " (dry run)" if config.dry_run else "",
     )
-    document = result_document(automation_health.JOB, results, executed_at=now, seconds=seconds)
+    document = result_document(SHOWN_AS, results, executed_at=now, seconds=seconds)
     figures = {name: value for name, value in results.items() if isinstance(value, bool | int | float)}
     context.add_output_metadata({**figures, "result": dg.MetadataValue.json(document)})
 

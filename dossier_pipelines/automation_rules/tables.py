@@ -39,6 +39,18 @@ sa.Index(
     postgresql_where=sa.text("enabled IS NOT FALSE"),
 )
 
+FORMER_TENANTS: Final = sa.Table(
+    "former_tenants",
+    METADATA,
+    tenant_column(),
+    sa.Column(
+        "removed_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was removed"
+    ),
+    sa.PrimaryKeyConstraint("tenant_id"),
+    schema="automation_rules",
+    comment="Tenants that their desk has no more: their rules answer nothing and are not judged",
+)
+
 # Append-only marks, as platform.stale_marks: a writer of events never waits here.
 UNMATCHED: Final = sa.Table(
     "unmatched",
@@ -68,10 +80,10 @@ EXECUTIONS: Final = sa.Table(
     ),
     sa.Column(
         "done",
-        pg.ARRAY(sa.SmallInteger),
+        pg.ARRAY(sa.Text),
         nullable=False,
         server_default=sa.text("'{}'"),
-        comment="The actions, counted from 1, that succeeded and are not done again",
+        comment="The actions that succeeded and are not done again: the MD5 hash of each, and which of equal ones",
     ),
     sa.Column("last_error", sa.Text, comment="Why the last attempt failed, or why it was given up"),
     sa.Column(

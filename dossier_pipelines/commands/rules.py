@@ -11,9 +11,11 @@ from dossier_pipelines.shared.environment import Settings
 
 
 def replay_executions(settings: Settings, *, tenant_id: str | None, rule_id: str | None) -> None:
-    """Make the dead executions that fit every named thing due anew; the next run takes them."""
+    """Make the dead executions that fit every named thing due anew for the next run, and say why others stay."""
     identity = parse_rule_id(rule_id, argument="--id") if rule_id else None
     with running(settings) as deployment:
         bring_up_to_date(deployment)
         replayed = replay_dead(deployment.database, tenant_id=tenant_id, rule_id=identity)
-    print(f"{replayed} executions are due anew.", file=sys.stderr)
+    print(f"{replayed.due} executions are due anew.", file=sys.stderr)
+    for reason, executions in replayed.left.items():
+        print(f"{executions} stay given up: {reason}.", file=sys.stderr)

@@ -35,6 +35,7 @@ def _end(instance: DagsterInstance, record: RunRecord) -> dict[str, Any]:
         "job": run.job_name,
         "status": run.status.value,
         "milliseconds": round((ended - record.start_time) * 1000) if record.start_time else None,
+        "started_at": datetime.fromtimestamp(record.start_time, UTC).isoformat() if record.start_time else None,
         "error": _error(instance, run.run_id) if run.status is dg.DagsterRunStatus.FAILURE else None,
         "ended_at": datetime.fromtimestamp(ended, UTC).isoformat(),
     }

@@ -142,7 +142,10 @@ AUDIT_LOG: Final = sa.Table(
     sa.Column("entity_type", sa.Text, nullable=False, comment="What it was done to"),
     sa.Column("run_id", sa.Text, comment="The Dagster run"),
     sa.Column(
-        "details", pg.JSONB, nullable=False, comment="Of a job: job_name, status, results, execution_time_ms, error"
+        "details",
+        pg.JSONB,
+        nullable=False,
+        comment="Of a job: job_name, status, results, execution_time_ms, started_at, error",
     ),
     sa.Column(
         "recorded_at", MOMENT, nullable=False, server_default=sa.text("clock_timestamp()"), comment="When it was noted"

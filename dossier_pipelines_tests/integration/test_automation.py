@@ -233,6 +233,7 @@ def test_scheduled_jobs_can_all_be_turned_off_together(
         ("detect_overdue_commitments_job", {"lock": "detect_overdue_commitments", "dagster/max_runtime": "3600"}),
         ("deliver_notifications_job", {"lock": "deliver_notifications", "dagster/max_runtime": "3600"}),
         ("replay_dead_notifications_job", {}),
+        ("replay_dead_executions_job", {}),
     ],
 )
 def test_a_job_says_which_lock_it_takes_and_after_how_long_it_counts_as_stuck(name: str, tags: dict[str, str]) -> None:

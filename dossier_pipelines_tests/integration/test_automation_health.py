@@ -72,10 +72,18 @@ def messages(database: Database) -> list[str]:
     return [row.title for row in found]
 
 
-def test_a_webhook_that_the_outbox_gives_up_is_a_failure_of_its_rule(database: Database, house: House) -> None:
+@pytest.mark.parametrize("of_an_earlier_release", [False, True])
+def test_a_webhook_that_the_outbox_gives_up_is_a_failure_of_its_rule(
+    database: Database, house: House, of_an_earlier_release: bool
+) -> None:
     rule = house.rule(actions=[*TELL_ADMINS, {"action": "webhook"}], name="Tell the world")
     house.event()
     assert answer(database)["succeeded"] == 1
+    if of_an_earlier_release:
+        house.run(
+            "UPDATE notifications.notifications SET metadata = metadata - 'action', "
+            "dedupe_key = regexp_replace(dedupe_key, '[^:]*$', '2') WHERE channels = ARRAY['webhook']"
+        )
     with receiver() as server:
         server.otherwise = Answer(503)
         server.deliver(database)
@@ -272,7 +280,7 @@ def test_a_tenant_that_is_named_is_the_only_one_judged(database: Database, house
 def test_a_moment_that_is_given_is_judged_instead_of_the_present(database: Database, house: House) -> None:
     ran(house, house.rule(active_since=LONG_AGO), succeeded=3, ago=100 * HOUR)
     assert check(database)["total_executions"] == 0
-    assert check(database, as_of=MORNING - 99 * HOUR)["total_executions"] == 3
+    assert check(database, as_of=MORNING - 99 * HOUR, dry_run=True)["total_executions"] == 3
 
 
 def test_a_dry_run_gives_the_figures_and_raises_clears_and_tells_nothing(database: Database, house: House) -> None:
@@ -331,12 +339,23 @@ def test_whoever_has_no_rules_has_no_morning_until_alerts_of_former_rules_are_cl
     assert check(database, now=MORNING + 48 * HOUR, everybody=False)["tenants"] == 0
 
 
-def test_a_moment_to_come_is_refused_unless_it_is_a_dry_run(database: Database, house: House) -> None:
-    with pytest.raises(UserError, match=r"as_of is 2026-01-10T05:00:00.*dry_run"):
-        check(database, as_of=MORNING + HOUR)
-    assert rows(database, "SELECT FROM platform.audit_log") == []
-    assert check(database, as_of=MORNING + HOUR, dry_run=True)["tenants"] == 1
-    assert check(database, as_of=MORNING)["tenants"] == 1
+@pytest.mark.parametrize("everybody", [False, True])
+@pytest.mark.parametrize("ago", [100 * HOUR, -HOUR], ids=["past", "to come"])
+def test_another_moment_is_only_looked_at_and_leaves_the_morning_to_its_check(
+    database: Database, house: House, ago: timedelta, everybody: bool
+) -> None:
+    ran(house, house.rule(active_since=LONG_AGO), failed=1)
+    check(database)
+    raised = alerts(database)
+    ran(house, house.rule(active_since=LONG_AGO), succeeded=100, ago=ago)
+    with pytest.raises(UserError, match="Set dry_run to true, or leave as_of out"):
+        check(database, everybody=everybody, as_of=MORNING - ago + HOUR)
+    assert len(rows(database, "SELECT FROM platform.audit_log")) == 1
+    looked = check(database, everybody=everybody, as_of=MORNING - ago + HOUR, dry_run=True)
+    assert (looked["tenants"], looked["total_executions"]) == (1, 100 if ago > HOUR else 101)
+    assert alerts(database) == raised
+    # The default is those whose day it is, which has not been judged.
+    assert check(database, everybody=False)["tenants"] == 1
 
 
 @pytest.mark.parametrize("name", ["elsewhere", "*"])
@@ -379,13 +398,13 @@ def run_job(database: Database, **config: Any) -> dg.ExecuteInProcessResult:
 
 def test_the_job_shows_the_document_and_writes_it_into_the_audit_log(database: Database, house: House) -> None:
     ran(house, house.rule(name="Escalate", active_since=LONG_AGO), failed=1)
-    result = run_job(database, as_of="2026-01-10T04:00:00Z", everybody=True)
+    result = run_job(database, as_of="2026-01-10T04:00:00Z", dry_run=True)
     assert result.success
     [event] = [event for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_OUTPUT]
     shown = {name: value.value for name, value in event.step_output_data.metadata.items()}
     assert (shown["tenants"], shown["failed_executions"], shown["success_rate"]) == (1, 1, 0.0)
     document = shown["result"]
-    assert (document["success"], document["job"]) == (True, "automation_health_check")
+    assert (document["success"], document["job"]) == (True, "automation-health-check")
     recorded = scalar(
         database, "SELECT details -> 'results' FROM platform.audit_log WHERE run_id = :id", id=result.run_id
     )

@@ -56,7 +56,6 @@ def replay(url: str, *options: str) -> subprocess.CompletedProcess[str]:
         (["--tenant", "default"], [0, 1]),
         (["--id", "{1}"], [1]),
         (["--tenant", "other", "--id", "{0}"], []),
-        (["--tenant", "nobody"], []),
     ],
     ids=str,
 )
@@ -85,8 +84,19 @@ def test_what_a_rule_gave_up_that_is_disabled_stays_given_up(
     database: Database, new_database_url: str, house: House, given_up: list[uuid.UUID]
 ) -> None:
     house.change(given_up[0], enabled=False)
-    assert replay(new_database_url, "--all").stderr == "2 executions are due anew.\n"
+    assert replay(new_database_url, "--all").stderr == (
+        "2 executions are due anew.\n1 stay given up: the rule is disabled or removed.\n"
+    )
     assert statuses(database)[given_up[0]] == "dead"
+
+
+def test_a_tenant_that_is_none_is_refused_and_nothing_is_replayed(
+    database: Database, new_database_url: str, given_up: list[uuid.UUID]
+) -> None:
+    done = replay(new_database_url, "--tenant", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is no tenant 'nobody'. Name one of platform.tenants" in done.stderr
+    assert set(statuses(database).values()) == {"dead"}
 
 
 def test_without_a_choice_it_is_bad_usage(new_database_url: str) -> None:

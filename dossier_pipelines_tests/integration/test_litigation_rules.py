@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from dossier_pipelines.automation_rules.answering import DEFAULT_ANSWERING, answer_events
+from dossier_pipelines.automation_rules.automation_health import HealthScope, check_health
+from dossier_pipelines.automation_rules.replaying import Replay, replay_dead
 from dossier_pipelines.ingestion.configured import ConfiguredSource
 from dossier_pipelines.litigation.entities import ENTITIES
 from dossier_pipelines.litigation.rule_actions import HANDLERS
@@ -245,3 +247,98 @@ def test_a_task_that_a_rule_created_is_not_missed_by_its_source(database: Databa
     assert scalar(database, "SELECT count(*) FROM raw.tasks") == 2
     load()
     assert scalar(database, "SELECT count(*) FROM raw.tasks") == 2
+
+
+# --- tenants that are removed -----------------------------------------------------------------------------------
+
+
+def remove(desk: Desk) -> None:
+    with desk.database.transaction() as connection:
+        connection.execute(sa.text("DELETE FROM raw.tenants WHERE tenant_id = :of"), {"of": desk.tenant_id})
+
+
+def judge(database: Database, now: Any, **scope: Any) -> dict[str, Any]:
+    return check_health(database, HealthScope(**scope), now=now, run_id=str(uuid.uuid4()))
+
+
+def open_alerts(database: Database) -> set[tuple[str, str]]:
+    found = rows(database, "SELECT tenant_id, condition FROM automation_rules.health_alerts WHERE cleared_at IS NULL")
+    return {(row.tenant_id, row.condition) for row in found}
+
+
+def sleeping(database: Database) -> None:
+    """Let every rule have been as it is for a long time."""
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE raw.automation_rules SET active_since = '2025-01-01'")
+
+
+def test_nothing_is_told_of_the_rules_of_a_tenant_that_is_removed_until_it_is_back(database: Database) -> None:
+    gone, stays = Desk(database, "gone"), Desk(database, "stays")
+    for desk in (gone, stays):
+        desk.user(role="admin")
+        rule(desk, {"action": "notify", "role": "admin", "title": "x", "message": "y"})
+    sleeping(database)
+    remove(gone)
+    assert [one["tenant_id"] for one in judge(database, NOON)["byTenant"]] == ["stays"]
+    assert [one["tenant_id"] for one in judge(database, NOON, everybody=True)["byTenant"]] == ["stays"]
+    assert open_alerts(database) == {("stays", "inactive")}
+    assert scalar(database, "SELECT count(*) FROM notifications.notifications WHERE tenant_id = 'gone'") == 0
+    # It is back, with the rules that it had; nobody could have seen them run before.
+    Desk(database, "gone")
+    now = scalar(database, "SELECT clock_timestamp()")
+    assert judge(database, now + HOUR, tenant_id="gone")["inactive_rules"] == 0
+    assert judge(database, now + 2 * DAY + HOUR, tenant_id="gone")["inactive_rules"] == 1
+
+
+def test_the_alerts_of_a_tenant_that_is_removed_are_over(database: Database) -> None:
+    desk = Desk(database, "gone")
+    rule(desk, {"action": "create_task", "title": "x", "priority": "low", "due_in_hours": 1})
+    sleeping(database)
+    desk.task(desk.case(), due_date=NOON - DAY)
+    check(database)
+    desk.remove("cases", scalar(database, "SELECT id FROM raw.cases"))
+    assert answer(database)["failed"] == 1
+    judge(database, NOON + HOUR)
+    judge(database, NOON + 3 * DAY, tenant_id="gone")
+    assert open_alerts(database) == {("gone", name) for name in ("degraded", "inactive", "overall")}
+    remove(desk)
+    assert open_alerts(database) == set()
+
+
+def test_nothing_is_carried_out_for_a_tenant_that_is_removed_until_it_is_back(database: Database) -> None:
+    gone, stays = Desk(database, "gone"), Desk(database, "stays")
+    for desk in (gone, stays):
+        desk.user(role="admin")
+        rule(desk, {"action": "notify", "role": "admin", "title": "x", "message": "y"})
+        desk.task(desk.case(), due_date=NOON - DAY)
+    # An execution waits, and an event that came after it is not matched yet.
+    check(database)
+    gone.task(scalar(database, "SELECT id FROM raw.cases WHERE tenant_id = 'gone'"), due_date=NOON - DAY)
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, dedupe_key) "
+            "SELECT tenant_id, type, entity_type, entity_id, payload, occurred_at, 'another' FROM platform.events "
+            "WHERE tenant_id = 'gone'"
+        )
+    remove(gone)
+    result = answer(database)
+    assert (result["executionsAbandoned"], result["succeeded"], result["executionsWaiting"]) == (1, 1, 0)
+    assert rows(database, "SELECT DISTINCT tenant_id FROM notifications.notifications") == [("stays",)]
+    [given_up] = rows(database, "SELECT status, last_error FROM automation_rules.executions WHERE tenant_id = 'gone'")
+    assert tuple(given_up) == ("dead", "the tenant was removed before the rule could answer")
+    assert replay_dead(database) == Replay(due=0, left={"the tenant is removed": 1})
+    # What happens meanwhile is not answered, then or later.
+    with database.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO platform.events (tenant_id, type, entity_type, entity_id, payload, occurred_at, dedupe_key) "
+            "SELECT tenant_id, type, entity_type, entity_id, payload, occurred_at, 'meanwhile' FROM platform.events "
+            "WHERE dedupe_key = 'another'"
+        )
+    back = Desk(database, "gone")
+    assert answer(database)["eventsMatched"] == 0
+    back.change(
+        "tasks", scalar(database, "SELECT min(id::text)::uuid FROM raw.tasks WHERE tenant_id = 'gone'"), title="Z"
+    )
+    check(database)
+    assert answer(database)["succeeded"] >= 1
+    assert replay_dead(database) == Replay(due=1, left={})

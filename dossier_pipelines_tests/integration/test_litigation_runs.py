@@ -79,6 +79,7 @@ JOBS = {
         "analytics-snapshot",
         {"days": 5, "tenants": 1, "metricsWritten": 30, "anomaliesDetected": 0, "alertsSent": 0},
     ),
+    "automation_health_check_job": ("automation-health-check", {"tenants": 1, "inactive_rules": 1}),
 }
 # A job whose days are partitions has another one for its dry runs.
 DRY_RUNS = {
@@ -91,6 +92,7 @@ def test_a_run_answers_and_is_audited_in_the_form_of_the_original(
     database: Database, instance: dg.DagsterInstance, desk: Desk, job: str
 ) -> None:
     name, expected = JOBS[job]
+    House(database, "one").rule(active_since=NOON - 40 * DAY)
     dry = execute(database, instance, *DRY_RUNS.get(job, (job, {"dry_run": True})))
     assert shown(dry)["results"] | expected == shown(dry)["results"]
     assert rows(database, "SELECT FROM platform.events") == []
@@ -100,11 +102,14 @@ def test_a_run_answers_and_is_audited_in_the_form_of_the_original(
     assert document["results"] | expected == document["results"]
     assert document["results"]["dryRun"] is False
     assert re.fullmatch(r"\d+\.\ds", document["executionTime"])
-    assert datetime.fromisoformat(document["executedAt"]).tzinfo is not None
     record_ends(database, instance, instance.get_run_records())
     audited = rows(database, "SELECT * FROM litigation.job_results WHERE run_id = :id", id=result.run_id)
     assert [(row.job_name, row.document["success"], row.document["job"]) for row in audited] == [(job, True, name)]
     assert audited[0].document["results"] == document["results"]
+    # Both say when the run began.
+    began = datetime.fromisoformat(document["executedAt"])
+    assert began.timestamp() == pytest.approx(instance.get_run_record_by_id(result.run_id).start_time, abs=1e-5)
+    assert datetime.fromisoformat(audited[0].document["executedAt"]) == began < audited[0].recorded_at
     # A preview is none of the five jobs.
     assert scalar(database, "SELECT count(*) FROM litigation.job_results") == (1 if job in DRY_RUNS else 2)
 
@@ -344,11 +349,8 @@ def said_of(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> 
     return "\n".join(f"{entry.user_message} {entry.to_json()}" for entry in instance.all_logs(result.run_id))
 
 
-FIVE = [*JOBS, "analytics_snapshot_job", "automation_health_check_job"]
-
-
 @pytest.mark.parametrize("broken", [False, True], ids=["done", "failed"])
-@pytest.mark.parametrize("job", FIVE)
+@pytest.mark.parametrize("job", JOBS)
 def test_no_log_audit_row_or_metadata_names_people_or_quotes_their_records(
     database: Database, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str], job: str, broken: bool
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import uuid
@@ -219,6 +220,41 @@ def test_rows_that_a_newer_version_would_not_take_are_mended(empty: Database) ->
     for table in ("rejected_rows", "loads"):
         found = rows(empty, f"SELECT tenant_id, entity FROM ingestion.{table} ORDER BY 1")
         assert [tuple(row) for row in found] == [("*", "litigation users"), ("one", "users")]
+
+
+def test_what_a_rule_has_done_stays_done_and_tenants_that_were_removed_rest(empty: Database) -> None:
+    runner.migrate(empty, version="0012")
+    actions = [{"action": "webhook"}, {"action": "webhook", "title": "Late"}, {"action": "webhook"}]
+    rule = uuid.UUID(int=1)
+    with empty.transaction() as connection:
+        for sql in (
+            "INSERT INTO platform.tenants (tenant_id, timezone) VALUES ('here', 'UTC'), ('gone', 'UTC')",
+            "INSERT INTO raw.tenants (tenant_id, id, name, timezone) VALUES ('here', :rule, 'Here', 'UTC')",
+            "INSERT INTO raw.cases (tenant_id, id, case_number, created_at) "
+            "SELECT t.tenant_id, :rule, 'C', now() FROM platform.tenants AS t",
+            "INSERT INTO raw.automation_rules (tenant_id, id, name, trigger_event, actions) "
+            "SELECT t.tenant_id, :rule, 'Tell', 'late', CAST(:actions AS jsonb) FROM platform.tenants AS t",
+            "INSERT INTO automation_rules.executions (tenant_id, rule_id, event_id, depth, status, done) "
+            "SELECT 'here', :rule, CAST(lpad(e.n, 32, '0') AS uuid), 0, e.status, CAST(e.done AS smallint[]) "
+            "FROM (VALUES ('1', 'dead', '{2,3}'), ('2', 'failed', '{}'), ('3', 'success', '{1,2,3}')) "
+            "AS e (n, status, done)",
+            "INSERT INTO automation_rules.health_alerts (tenant_id, level, condition, said, raised_at) "
+            "SELECT t.tenant_id, 'INFO', 'overall', 'x', now() FROM platform.tenants AS t",
+        ):
+            given = {"rule": rule, "actions": json.dumps(actions)}
+            connection.execute(sa.text(sql), {name: given[name] for name in given if f":{name}" in sql})
+    runner.migrate(empty)
+    left = rows(
+        empty,
+        "SELECT x.event_id, array_agg(a.n ORDER BY a.n) FILTER (WHERE a.identity <> ALL (x.done)) AS places "
+        "FROM automation_rules.executions AS x JOIN raw.automation_rules AS r ON r.tenant_id = x.tenant_id "
+        "CROSS JOIN LATERAL automation_rules.single_actions(r.actions) AS a "
+        "WHERE x.status <> 'success' GROUP BY 1 ORDER BY 1",
+    )
+    assert [(row.event_id.int, row.places) for row in left] == [(1, [1]), (2, [1, 2, 3])]
+    assert rows(empty, "SELECT tenant_id FROM automation_rules.former_tenants") == [("gone",)]
+    open_alerts = rows(empty, "SELECT tenant_id FROM automation_rules.health_alerts WHERE cleared_at IS NULL")
+    assert open_alerts == [("here",)]
 
 
 def test_migrating_again_changes_nothing(database: Database) -> None:

@@ -171,7 +171,8 @@ def test_every_run_that_ended_is_written_down_once_however_often_it_is_looked_at
     )
     assert found[broken]["error"]
     assert all(
-        set(details) == {"job_name", "status", "results", "execution_time_ms", "error"} for details in found.values()
+        set(details) == {"job_name", "status", "results", "execution_time_ms", "started_at", "error"}
+        for details in found.values()
     )
     before = rows(database, "SELECT xmin::text, a::text FROM platform.audit_log AS a ORDER BY 2")
     for _ in range(2):

@@ -67,6 +67,7 @@ LOCKS: dict[str, tuple[str | None, str | None]] = {
     "preview_analytics_snapshot_job": (None, None),
     "restate_metrics_job": ("analytics_snapshot", "3600"),
     "answer_events_job": ("answer_events", "900"),
+    "replay_dead_executions_job": (None, None),
     "automation_health_check_job": ("automation_health_check", "300"),
 }
 # Schedule to its cron and its job.
@@ -262,6 +263,7 @@ def test_the_jobs_are_these_and_each_does_what_its_name_says(repository: dg.Repo
     assert steps["restate_metrics_job"] == ["restate_overtaken_metrics"]
     assert steps["deliver_notifications_job"] == ["deliver_due_notifications"]
     assert steps["replay_dead_notifications_job"] == ["replay_dead_deliveries"]
+    assert steps["replay_dead_executions_job"] == ["replay_dead_executions"]
     assert steps["answer_events_job"] == ["answer_due_events"]
     assert steps["automation_health_check_job"] == ["check_automation_health"]
 

@@ -154,6 +154,39 @@ BEGIN
     RETURN action;
 END $$;
 
+-- The rules that answer: enabled, and of a tenant that its desk still has.
+CREATE OR REPLACE VIEW automation_rules.answering_rules WITH (security_invoker = true) AS
+SELECT r.tenant_id, r.id, r.name, r.trigger_event, r.condition, r.actions, r.active_since
+FROM raw.automation_rules AS r
+WHERE r.enabled IS NOT FALSE
+    AND NOT EXISTS (SELECT FROM automation_rules.former_tenants AS f WHERE f.tenant_id = r.tenant_id OFFSET '0');
+
+-- A desk says here which of its tenants are removed: the house keeps them, and so does a source that names them no more
+-- their rules. Nothing of these is carried out or told from then on, and what is open about them is over.
+CREATE OR REPLACE FUNCTION automation_rules.forget_tenants(gone text[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO automation_rules.former_tenants (tenant_id) SELECT g.id FROM unnest(gone) AS g (id) ON CONFLICT DO NOTHING;
+    UPDATE automation_rules.health_alerts AS a SET cleared_at = greatest(a.raised_at, clock_timestamp())
+    WHERE a.tenant_id = ANY (gone) AND a.cleared_at IS NULL;
+$$;
+
+-- A desk says here which tenants it has again. Their rules are as if enabled now.
+CREATE OR REPLACE FUNCTION automation_rules.welcome_tenants(back text[]) RETURNS void LANGUAGE sql AS $$
+    WITH returned AS (
+        DELETE FROM automation_rules.former_tenants AS f WHERE f.tenant_id = ANY (back) RETURNING f.tenant_id
+    )
+    UPDATE raw.automation_rules AS r SET active_since = clock_timestamp()
+    WHERE r.tenant_id = ANY (ARRAY(SELECT w.tenant_id FROM returned AS w));
+$$;
+
+-- The single actions of a rule, counted from 1. What is known of an action is known of what it says, not of its place:
+-- a rule may be mended between two attempts. Of equal actions the first is the same one however many there are.
+CREATE OR REPLACE FUNCTION automation_rules.single_actions(actions jsonb)
+RETURNS TABLE (n bigint, action jsonb, identity text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+SELECT a.n, a.action, concat(md5(CAST(a.action AS text)), '-', row_number() OVER (PARTITION BY a.action ORDER BY a.n))
+FROM jsonb_array_elements(actions) WITH ORDINALITY AS a (action, n)
+$$;
+
 -- The user that a text names: by the id that we know, or by the own id of the source.
 CREATE OR REPLACE FUNCTION automation_rules.person(named text) RETURNS uuid
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -189,8 +222,8 @@ BEGIN
         THEN CAST(least(greatest(CAST(n.payload -> 'automation_depth' AS numeric), 0), 1000) AS integer) END)
     FROM new_rows AS n
     WHERE EXISTS (
-        SELECT FROM raw.automation_rules AS r
-        WHERE r.tenant_id = n.tenant_id AND r.trigger_event = n.type AND r.enabled IS NOT FALSE
+        SELECT FROM automation_rules.answering_rules AS r
+        WHERE r.tenant_id = n.tenant_id AND r.trigger_event = n.type
     );
     RETURN NULL;
 END $$;
@@ -208,17 +241,20 @@ BEGIN
     )
     SELECT n.tenant_id, CAST(n.metadata ->> 'rule_id' AS uuid), n.metadata ->> 'rule', n.metadata ->> 'event', n.event_id,
         'failed',
-        jsonb_build_array(jsonb_build_object('n', CAST(split_part(n.dedupe_key, ':', 4) AS integer), 'action', 'webhook',
-            'status', 'failed', 'error', e.said)),
-        concat('action ', split_part(n.dedupe_key, ':', 4), ' (webhook): ', e.said), clock_timestamp()
+        jsonb_build_array(jsonb_build_object('n', e.n, 'action', 'webhook', 'status', 'failed', 'error', e.said)),
+        concat('action ', e.n, ' (webhook): ', e.said), clock_timestamp()
     FROM notifications.notifications AS n
     CROSS JOIN LATERAL (
-        SELECT concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
+        -- Once a key ended in the place of the action.
+        SELECT CAST(CASE WHEN k.ending ~ '^[0-9]+$' THEN k.ending
+                WHEN n.metadata ->> 'action' ~ '^[0-9]{1,5}$' THEN n.metadata ->> 'action' END AS integer) AS n,
+            concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
+        FROM (SELECT split_part(n.dedupe_key, ':', 4) AS ending) AS k
     ) AS e
     WHERE n.tenant_id = NEW.tenant_id AND n.id = NEW.notification_id AND n.kind = 'automation_rule'
         AND n.channels = ARRAY['webhook'] AND n.event_id IS NOT NULL AND n.metadata ?& ARRAY['rule', 'event']
         AND pg_input_is_valid(n.metadata ->> 'rule_id', 'uuid')
-        AND n.dedupe_key ~ '^automation_rule:[^:]*:[^:]*:[0-9]{1,5}$';
+        AND n.dedupe_key ~ '^automation_rule:[^:]*:[^:]*:([0-9]{1,5}|[0-9a-f]{32}-[0-9]{1,5})$';
     RETURN NULL;
 END $$;
 

@@ -9,7 +9,7 @@ CREATE TEMPORARY TABLE executing (
     actions jsonb NOT NULL,
     depth integer NOT NULL,
     attempts integer NOT NULL,
-    done smallint[] NOT NULL,
+    done text[] NOT NULL,
     entity_type text,
     entity_id uuid,
     occurred_at timestamptz,

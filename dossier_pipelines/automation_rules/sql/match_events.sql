@@ -15,9 +15,8 @@ matched AS (
         WHERE e.tenant_id = t.tenant_id AND e.id = t.event_id LIMIT 1
     ) AS e
     CROSS JOIN LATERAL (
-        SELECT o.id, o.condition FROM raw.automation_rules AS o
-        WHERE o.tenant_id = t.tenant_id AND o.trigger_event = e.type AND o.enabled IS NOT FALSE
-            AND o.active_since <= e.recorded_at
+        SELECT o.id, o.condition FROM automation_rules.answering_rules AS o
+        WHERE o.tenant_id = t.tenant_id AND o.trigger_event = e.type AND o.active_since <= e.recorded_at
         OFFSET '0'
     ) AS r
     CROSS JOIN LATERAL automation_rules.judge(r.condition, e.payload) AS a

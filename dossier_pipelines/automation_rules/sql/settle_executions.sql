@@ -8,7 +8,7 @@ WITH ended AS MATERIALIZED (
         CASE WHEN x.payload IS NULL THEN 'the event is gone' ELSE a.error END AS error, x.payload IS NULL AS gone
     FROM executing AS x
     LEFT JOIN (
-        SELECT o.tenant_id, o.rule_id, o.event_id, array_agg(o.n ORDER BY o.n) FILTER (WHERE o.error IS NULL) AS done,
+        SELECT o.tenant_id, o.rule_id, o.event_id, array_agg(o.identity ORDER BY o.n) FILTER (WHERE o.error IS NULL) AS done,
             string_agg(format('action %s (%s): %s', o.n, o.action, o.error), '; ' ORDER BY o.n)
                 FILTER (WHERE o.error IS NOT NULL) AS error,
             jsonb_agg(jsonb_strip_nulls(jsonb_build_object('n', o.n, 'action', o.action,

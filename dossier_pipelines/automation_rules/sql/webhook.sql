@@ -9,7 +9,8 @@ WITH told AS (
         coalesce(h.arguments ->> 'title', format('%s: %s', h.rule_name, h.trigger_event)),
         coalesce(h.arguments ->> 'message', ''),
         jsonb_build_object('rule_id', h.rule_id, 'rule', h.rule_name, 'event', h.trigger_event,
-            'entity_type', h.entity_type, 'entity_id', h.entity_id, 'occurred_at', h.occurred_at, 'payload', h.payload),
+            'entity_type', h.entity_type, 'entity_id', h.entity_id, 'occurred_at', h.occurred_at, 'payload', h.payload,
+            'action', h.n),
         ARRAY['webhook'], h.event_id, h.key, CAST(:run_id AS text), CAST(:now AS timestamptz)
     FROM actions_handed AS h
     WHERE 'webhook' = ANY (CAST(:channels AS text[]))

@@ -38,11 +38,11 @@ GROUP BY m.tenant_id, m.day;
 CREATE OR REPLACE VIEW litigation.job_results WITH (security_invoker = true) AS
 SELECT a.tenant_id, a.run_id, a.recorded_at, a.details ->> 'job_name' AS job_name,
     CASE WHEN a.details ->> 'status' = 'SUCCESS' THEN jsonb_build_object(
-        'success', true, 'job', j.job, 'executedAt', a.recorded_at, 'results', a.details -> 'results',
+        'success', true, 'job', j.job, 'executedAt', s.started_at, 'results', a.details -> 'results',
         'executionTime', concat(round(CAST(a.details ->> 'execution_time_ms' AS numeric) / 1000, 1), 's'))
     ELSE jsonb_build_object(
         'success', false, 'job', j.job, 'error', split_part(e.error, '. ', 1), 'errorDetails', e.error,
-        'executedAt', a.recorded_at) END AS document
+        'executedAt', s.started_at) END AS document
 FROM platform.audit_log AS a
 JOIN (VALUES
     ('check_sla_and_overdue_job', 'check-sla-and-overdue'),
@@ -54,4 +54,9 @@ JOIN (VALUES
 CROSS JOIN LATERAL (
     SELECT coalesce(a.details ->> 'error', concat('The run ended as ', a.details ->> 'status', '.')) AS error
 ) AS e
+CROSS JOIN LATERAL (
+    -- Rows from before the start was written down have the duration.
+    SELECT coalesce(CAST(a.details ->> 'started_at' AS timestamptz), a.recorded_at
+        - coalesce(CAST(a.details ->> 'execution_time_ms' AS numeric), 0) * interval '1 millisecond') AS started_at
+) AS s
 WHERE a.action_type = 'background_job_execution' AND a.details ->> 'status' <> 'running';
