@@ -3,8 +3,8 @@
 -- degraded: more than 20 of 100 executions of a rule failed (CRITICAL: fewer than 80 succeeded). inactive: enabled and as it
 -- is for 48 hours, without an execution in them (WARNING). overall: fewer than 95 of 100 succeeded (INFO). Where nothing ran
 -- there is no rate, and an alert neither comes nor goes; the alert of a rule that is gone or disabled goes.
--- Grain: one row per tenant. Uses tenants_pkey, former_tenants_pkey; automation_logs_tenant_idx and automation_logs_rule_idx, index-only, a
--- range per tenant and per rule; health_alerts_open_idx; users_role_idx.
+-- Grain: one row per tenant. Uses tenants_pkey, former_tenants_pkey; automation_logs_tenant_idx and
+-- automation_logs_rule_idx, index-only, a range per tenant and per rule; health_alerts_open_idx; users_role_idx.
 WITH moment AS MATERIALIZED (
     SELECT t.tenant_id, CAST(:as_of AS timestamptz) AS as_of FROM platform.tenants AS t
     WHERE (CAST(:tenants AS text[]) IS NULL OR t.tenant_id = ANY (CAST(:tenants AS text[])))

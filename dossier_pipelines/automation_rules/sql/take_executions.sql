@@ -1,6 +1,6 @@
 -- Take what is due of the named rules, of each no more than its share, oldest first; what another worker has taken is
--- passed over. Grain: one row per execution. Uses automation_rules_pkey, executions_due_idx from its first entry on (due_rules.sql says how), and
--- events_pkey by probes, which LIMIT makes sure of.
+-- passed over. Grain: one row per execution. Uses automation_rules_pkey, executions_due_idx from its first entry on
+-- (due_rules.sql says how), and events_pkey by probes, which LIMIT makes sure of.
 INSERT INTO executing
 SELECT r.tenant_id, r.id, x.event_id, r.name, r.trigger_event, r.actions, x.depth, x.attempts, x.done,
     e.entity_type, e.entity_id, e.occurred_at, e.payload
