@@ -47,7 +47,9 @@ PURE = [
     "ingestion.entity",
     "ingestion.mapping",
     "ingestion.merge",
+    "ingestion.removals",
     "ingestion.staged",
+    "ingestion.tenants",
     "litigation.anomalies",
     "litigation.metrics",
     "litigation.reminders",
@@ -59,6 +61,7 @@ PURE = [
     "notifications.recording",
     "notifications.rendering",
     "notifications.replaying",
+    "shared.analysts",
     "shared.audit",
     "shared.clock",
     "shared.daily_jobs",
@@ -68,6 +71,7 @@ PURE = [
     "shared.identifiers",
     "shared.job_lease",
     "shared.result_document",
+    "shared.tenants",
 ]
 GRAPH = build_defs().resolve_asset_graph()
 KEYS = sorted(GRAPH.get_all_asset_keys())
