@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,6 +28,9 @@ HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1
 # Dagster gives each of its processes a minute; nobody waits so long for Ctrl-C.
 STOP_SECONDS = 20
+# What is left when Dagster has ended is given so long to end in order. A code server that is asked while it is ending
+# already may never end (seen with Dagster 1.13).
+REST_SECONDS = 10
 
 
 def serve(settings: Settings, *, port: int) -> None:
@@ -103,19 +107,29 @@ def _run_dagster(port: int) -> None:
             child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
             signal.alarm(STOP_SECONDS)
 
-    def end_group(number: int, _frame: object = None) -> None:
+    def kill_group(_number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL if number == signal.SIGALRM else signal.SIGTERM)
+            os.killpg(child.pid, signal.SIGKILL)
 
-    handlers = {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGALRM: end_group}
+    handlers = {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGALRM: kill_group}
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         code = child.wait()
     finally:
         signal.alarm(0)
+        end_rest(child.pid)
         for number, handler in previous.items():
             signal.signal(number, handler)
-        # When it did not end in order, what it started is left in its group.
-        end_group(signal.SIGTERM)
     if not asked_to_stop:
         raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")
+
+
+def end_rest(group: int) -> None:
+    """End what a leader left in its process group: in order, or else after `REST_SECONDS`."""
+    deadline = time.monotonic() + REST_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            os.killpg(group, 0)
+        os.killpg(group, signal.SIGKILL)
