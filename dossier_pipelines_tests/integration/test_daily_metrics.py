@@ -333,7 +333,11 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
     yesterday = TODAY - DAY
 
     def waits() -> bool:
-        return bool(scalar(database, "SELECT count(*) FROM pg_locks WHERE relation IS NOT NULL AND NOT granted"))
+        query = (
+            "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "
+            "WHERE d.datname = current_database() AND l.relation IS NOT NULL AND NOT l.granted"
+        )
+        return bool(scalar(database, query))
 
     with ThreadPoolExecutor(1) as pool:
         with database.transaction() as load:
