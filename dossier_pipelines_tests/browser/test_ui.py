@@ -267,16 +267,16 @@ def test_what_runs_by_itself_is_shown_and_on(browser: Chrome, ui: str, screensho
     wait_for(lambda: "refresh_health_scores" in text(browser), "the schedules are shown")
     await_shown(browser, *SCHEDULES, *SENSORS)
     wait_for(lambda: "02:00 AM" in text(browser), "hours are shown as people say them")
-    switches = wait_for(
-        lambda: [
-            switch.is_selected()
-            for switch in browser.find_elements(
-                By.CSS_SELECTOR, "input[type=checkbox][role=switch], .bp5-switch input, input.switch"
-            )
-        ],
-        "the switches are there",
+    wait_for(
+        lambda: (
+            [
+                switch.is_selected()
+                for switch in browser.find_elements(By.CSS_SELECTOR, "label[class*=formatSwitch] input[type=checkbox]")
+            ]
+            == [True] * len(SCHEDULES + SENSORS)
+        ),
+        "each has a switch, which is on",
     )
-    assert switches == [True] * len(SCHEDULES + SENSORS)
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "automation.png")
 
