@@ -655,7 +655,7 @@ def test_up_says_so_when_dagster_ends_by_itself_and_leaves_nothing(
 
 def test_up_with_a_source_that_cannot_be_loaded_ends_with_the_reason(lived_in: Path, tmp_path: Path) -> None:
     port = free_port()
-    settings = {"DOSSIER_SOURCE": str(tmp_path / "nowhere"), "DOSSIER_TENANT": "without records"}
+    settings = {"DOSSIER_SOURCE": str(tmp_path / "nowhere"), "DOSSIER_TENANT": "without-records"}
     said = refused("up", "--port", str(port), "--data-dir", str(lived_in), settings=settings)
     assert said.splitlines()[-1].startswith("dossier-pipelines: ")
     assert "nowhere" in said.splitlines()[-1]
