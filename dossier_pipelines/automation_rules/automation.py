@@ -11,6 +11,7 @@ from dossier_pipelines.automation_rules.ops import automation_health_check_job
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.runs import busy_reason, failure_reason
+from dossier_pipelines.shared.scheduling import schedule_status, sensor_status
 
 SENSOR_INTERVAL_SECONDS = 10
 # What fails for a reason would fail again every few seconds.
@@ -24,7 +25,7 @@ def build_sensors(settings: Settings, answer_events_job: dg.JobDefinition) -> li
         name="unanswered_events",
         job=answer_events_job,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(settings),
         description="Lets the rules answer soon after something happened, and tries again what failed.",
     )
     def unanswered_events(
@@ -49,9 +50,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         execution_timezone=settings.timezone,
         job=automation_health_check_job,
         description="At 07:00 of each tenant's own day: judge the rules, alert the administrators.",
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.scheduled_jobs
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(settings),
     )
     def check_automation_health(
         context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,6 +29,9 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 # Dagster gives each of its processes a minute; nobody waits so long for Ctrl-C.
 STOP_SECONDS = 20
+# What is left when Dagster has ended is given so long to end in order. A code server that is asked while it is ending
+# already may never end (seen with Dagster 1.13).
+REST_SECONDS = 10
 
 
 def serve(settings: Settings, *, port: int) -> None:
@@ -88,16 +92,9 @@ def _prepare_child() -> None:
 
 
 def _adopt_orphans() -> None:
-    """Ask Linux to make what Dagster leaves behind our children, so that we can wait for their end."""
+    """Ask Linux to make what Dagster leaves behind our children: init may be a program that never reaps them."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _await_group(group: int) -> None:
-    """Wait for the end of our children in a process group."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-group, 0)
 
 
 def _run_dagster(port: int) -> None:
@@ -118,22 +115,42 @@ def _run_dagster(port: int) -> None:
             child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
             signal.alarm(STOP_SECONDS)
 
-    def end_group(number: int, _frame: object = None) -> None:
+    def kill_group(_number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL if number == signal.SIGALRM else signal.SIGTERM)
+            os.killpg(child.pid, signal.SIGKILL)
 
-    handlers = {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGALRM: end_group}
+    handlers = {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGALRM: kill_group}
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         code = child.wait()
     finally:
-        # Code servers stay for the runs that are at work. These end in order while they still reach the database, which
-        # stops after us; without it they would try for minutes.
-        end_group(signal.SIGTERM)
-        signal.alarm(STOP_SECONDS)
-        _await_group(child.pid)
         signal.alarm(0)
+        end_rest(child.pid)
         for number, handler in previous.items():
             signal.signal(number, handler)
     if not asked_to_stop:
         raise UserError(f"Dagster ended by itself with code {code}; its last lines above say why.")
+
+
+def end_rest(group: int) -> None:
+    """End what a leader left in its process group: in order, or else after `REST_SECONDS`.
+
+    Code servers stay for the runs that are at work, and these end in order only while they reach the database: without
+    it they try for minutes. So it is stopped after them.
+    """
+    deadline = time.monotonic() + REST_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            _reap(group)
+            os.killpg(group, 0)
+            time.sleep(0.05)
+        os.killpg(group, signal.SIGKILL)
+    _reap(group)
+
+
+def _reap(group: int) -> None:
+    """Take note of our children in a process group that have ended: until then they count as its members."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG) != (0, 0):
+            pass

@@ -21,7 +21,9 @@ from dossier_pipelines.shared.scheduling import (
     ScheduledJob,
     interval_cron,
     loading_schedule,
+    schedule_status,
     schedule_under_lock,
+    sensor_status,
     when_quiet,
 )
 
@@ -85,9 +87,7 @@ def _snapshot_schedule(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone=settings.timezone,
         job=daily_snapshots_job,
         description="At the end of every day: keep what every dossier looked like.",
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.scheduled_jobs
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(settings),
     )
     def take_daily_snapshots(
         context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
@@ -176,7 +176,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         name="changed_records",
         job=refresh_health_scores_job,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(settings),
         description="Refreshes scores soon after a commitment or an engagement changed, many changes in one run.",
     )
     def changed_records(
@@ -192,7 +192,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         name="late_records",
         job=restate_snapshots_job,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(settings),
         description="Restates daily snapshots soon after a record of their days arrived or changed.",
     )
     def late_records(

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from dossier_pipelines.ingestion.entity import Entity
-from dossier_pipelines.ingestion.load import LoadResult, load_entity, register_tenant
+from dossier_pipelines.ingestion.load import LoadResult, load_entity
 from dossier_pipelines.ingestion.mapping import read_mapping
 from dossier_pipelines.ingestion.sources.source import Source
+from dossier_pipelines.ingestion.tenants import register_tenant
 from dossier_pipelines.sample_data import SAMPLE_AS_OF, SAMPLE_DIRECTORY, SAMPLE_TENANT
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import DEFAULT_TENANT, Settings

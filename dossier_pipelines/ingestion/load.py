@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from dossier_pipelines.ingestion import checking, merge
 from dossier_pipelines.ingestion.entity import Entity
 from dossier_pipelines.ingestion.mapping import EntityMapping, SourceMapping
+from dossier_pipelines.ingestion.removals import Removals, judge_removals
 from dossier_pipelines.ingestion.sources.source import Rows, Source
 from dossier_pipelines.ingestion.staged import Bound
 from dossier_pipelines.ingestion.working_tables import WorkingTables, working_tables
@@ -41,7 +42,7 @@ LOCK_TIMEOUT: Final = "60s"
 # After a load of this many rows the planner's figures and the visibility map are made anew at once: the refresh
 # that follows would otherwise plan and read as if the table were as before.
 BULK_ROWS: Final = 10_000
-# Of a source of many tenants: when no row is good, it is the source that is wrong.
+# Of a source of many tenants: when hardly a row is good, it is the source that is wrong.
 ALMOST_ALL: Final = 0.999
 
 
@@ -72,21 +73,6 @@ class LoadResult:
             "removed": self.removed,
             "rejected": self.rejected,
         }
-
-
-def register_tenant(database: Database, *, tenant_id: str, timezone: str, clock_at: datetime | None) -> None:
-    """Make the tenant known, with its time zone, and the moment at which its records end if they do."""
-    statement = sa.text(
-        "INSERT INTO platform.tenants AS t (tenant_id, timezone, clock_at) "
-        "VALUES (:tenant_id, :timezone, :clock_at) "
-        "ON CONFLICT (tenant_id) DO UPDATE SET timezone = excluded.timezone, clock_at = excluded.clock_at "
-        "WHERE (t.timezone, t.clock_at) IS DISTINCT FROM (excluded.timezone, excluded.clock_at)"
-    )
-    try:
-        with database.transaction() as connection:
-            connection.execute(statement, {"tenant_id": tenant_id, "timezone": timezone, "clock_at": clock_at})
-    except DBAPIError as error:
-        raise UserError(describe_database_error(error, place=f"Registering the tenant {tenant_id}")) from None
 
 
 def load_entity(
@@ -179,9 +165,6 @@ class _Load:
             "row_offset": rows.row_offset,
             "ceiling": settings.max_rejected_share,
         }
-        self.removing = False
-        self.too_many_gone: str | None = None
-        self.kept: dict[str, int] = {}
 
     def run(self) -> LoadResult:
         self._require_columns()
@@ -189,23 +172,23 @@ class _Load:
         with self.connection.begin():
             self._settle_session()
             self._check()
-            self._judge_removals()
+            removals = judge_removals(self._execute, self.entity, self.rows, self.tables, self.settings)
             counts, updated = self._count()
             # Duplicates among new rows only are found by the primary key, for nothing; else they are looked for.
             judged = self.entity.tenant and counts.rejected
             if judged or self.entity.unique or counts.unchanged or counts.tombstones or updated:
-                counts, updated = self._set_duplicates_aside()
-            refusal = self._refusal(counts)
+                counts, updated = self._set_duplicates_aside(removals)
+            refusal = self._refusal(counts, removals)
             inserted = removed = 0
             if refusal is None:
                 try:
                     with self.connection.begin_nested():
-                        inserted, removed = self._merge(updated)
+                        inserted, removed = self._merge(updated, removals)
                 except IntegrityError:
-                    counts, updated = self._set_duplicates_aside()
-                    refusal = self._refusal(counts)
+                    counts, updated = self._set_duplicates_aside(removals)
+                    refusal = self._refusal(counts, removals)
                     if refusal is None:
-                        inserted, removed = self._merge(updated)
+                        inserted, removed = self._merge(updated, removals)
             result = LoadResult(
                 entity=self.entity.name,
                 source=self.rows.label,
@@ -216,7 +199,7 @@ class _Load:
                 removed=removed,
                 rejected=counts.rejected,
                 reasons=self._reasons() if counts.rejected else {},
-                kept=self.kept if refusal is None else {},
+                kept=removals.kept if refusal is None else {},
             )
             self._record(result, outcome="merged" if refusal is None else "refused")
         if refusal is not None:
@@ -315,11 +298,11 @@ class _Load:
         )
         return counts, self._execute(merge.updates_statement(self.entity, self.tables)).scalar_one()
 
-    def _set_duplicates_aside(self) -> tuple[_Counts, int]:
+    def _set_duplicates_aside(self, removals: Removals) -> tuple[_Counts, int]:
         self._execute(checking.duplicates_statement(self.entity, self.tables))
         if self.entity.unique:
-            statement = merge.repeats_statement(self.entity, self.tables, removing=self.removing)
-            while self._execute(statement, {"kept": list(self.kept)}).rowcount:
+            statement = merge.repeats_statement(self.entity, self.tables, removing=removals.wanted)
+            while self._execute(statement, {"kept": list(removals.kept)}).rowcount:
                 pass
         if self.entity.tenant:
             self._execute(checking.refused_tenants_statement(self.tables))
@@ -362,46 +345,31 @@ class _Load:
         if not self.entity.optional:
             raise SourceError(f"{self.rows.label} holds no rows. If it is meant, set DOSSIER_ALLOW_EMPTY=true.")
 
-    def _refusal(self, counts: _Counts) -> str | None:
+    def _refusal(self, counts: _Counts, removals: Removals) -> str | None:
         """Return why nothing may be merged, or None."""
         self._require_rows(counts.read)
+        allowed = self.settings.max_rejected_share
         # Where the rows are of many tenants, each is refused alone.
-        ceiling = self.settings.max_rejected_share if not self.entity.tenant else ALMOST_ALL
+        ceiling = max(allowed, ALMOST_ALL) if self.entity.tenant else allowed
         if counts.read and counts.rejected / counts.read > ceiling:
+            if self.entity.tenant:
+                too_many = (
+                    "of all tenants together: the source itself seems wrong. DOSSIER_MAX_REJECTED_SHARE=1 allows it"
+                )
+            else:
+                too_many = f"more than the share of {allowed:.0%} that DOSSIER_MAX_REJECTED_SHARE allows"
             return (
-                f"{self.rows.label}: {counts.rejected} of {counts.read} rows are bad, more than the share of "
-                f"{self.settings.max_rejected_share:.0%} that DOSSIER_MAX_REJECTED_SHARE allows. Nothing was merged; "
+                f"{self.rows.label}: {counts.rejected} of {counts.read} rows are bad, {too_many}. Nothing was merged; "
                 "ingestion.rejected_rows holds each with its reason."
             )
-        return self.too_many_gone
+        return removals.refusal
 
-    def _judge_removals(self) -> None:
-        """Decide whether what the source no longer has is removed, and of which tenants it is not.
-
-        Any record may be the one behind a row whose id cannot be read; then none counts as vanished.
-        """
-        if not self.settings.full_refresh or self.rows.malformed:
-            return
-        self.removing = not self._execute(merge.unidentified_statement(self.tables)).scalar_one()
-        if not self.removing:
-            return
-        ceiling = self.settings.max_removed_share
-        for found in self._execute(merge.vanished_count_statement(self.entity, self.tables)):
-            if found.vanished / found.loaded <= ceiling:
-                continue
-            self.kept[found.tenant_id] = found.vanished
-            if not self.entity.tenant:
-                self.too_many_gone = (
-                    f"{self.rows.label}: {found.vanished} of {found.loaded} loaded records are gone from the source, "
-                    f"more than the share of {ceiling:.0%} that DOSSIER_MAX_REMOVED_SHARE allows. Nothing was changed."
-                )
-
-    def _merge(self, updated: int) -> tuple[int, int]:
+    def _merge(self, updated: int, removals: Removals) -> tuple[int, int]:
         """Return how many rows were inserted and removed."""
         written = self._execute(merge.merge_statement(self.entity, self.tables, updating=updated > 0)).rowcount
         removed = self._execute(merge.tombstones_statement(self.entity, self.tables)).rowcount
-        if self.removing:
-            kept = list(self.kept)
+        if removals.wanted:
+            kept = list(removals.kept)
             if self.entity.tenant:
                 # Of a tenant whose rows are not merged nothing is removed either.
                 kept += self._execute(checking.refused_statement(self.tables)).scalars()

@@ -20,7 +20,14 @@ from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.job_lease import JobLock
 from dossier_pipelines.shared.runs import busy_reason
-from dossier_pipelines.shared.scheduling import ScheduledJob, loading_schedule, schedule_under_lock, when_quiet
+from dossier_pipelines.shared.scheduling import (
+    ScheduledJob,
+    loading_schedule,
+    schedule_status,
+    schedule_under_lock,
+    sensor_status,
+    when_quiet,
+)
 
 EVERY_QUARTER = "*/15 * * * *"
 # Somewhere it is 23:59: time zones differ by quarters of an hour.
@@ -51,10 +58,6 @@ JOBS: list[ScheduledJob] = [
 ]
 
 
-def _status(settings: Settings) -> dg.DefaultScheduleStatus:
-    return dg.DefaultScheduleStatus.RUNNING if settings.scheduled_jobs else dg.DefaultScheduleStatus.STOPPED
-
-
 def _morning_schedule(
     name: str, *, job: dg.JobDefinition, morning: MorningJob, lock: JobLock, description: str, settings: Settings
 ) -> dg.ScheduleDefinition:
@@ -66,7 +69,7 @@ def _morning_schedule(
         execution_timezone=settings.timezone,
         job=job,
         description=description,
-        default_status=_status(settings),
+        default_status=schedule_status(settings),
     )
     def decide(
         context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
@@ -105,7 +108,7 @@ def _metrics_schedule(settings: Settings) -> dg.ScheduleDefinition:
         execution_timezone=settings.timezone,
         job=analytics_snapshot_job,
         description="At 23:59 of each tenant: keep the day's metrics, and judge what is unusual.",
-        default_status=_status(settings),
+        default_status=schedule_status(settings),
     )
     def analytics_snapshot(
         context: dg.ScheduleEvaluationContext, database: dg.ResourceParam[Database]
@@ -175,7 +178,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         name="late_litigation_records",
         job=restate_metrics_job,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(settings),
         description="Restates daily metrics soon after a record of their days arrived or changed.",
     )
     def late_litigation_records(

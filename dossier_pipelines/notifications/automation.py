@@ -7,6 +7,7 @@ from dossier_pipelines.notifications.recording import PACKAGE, delivery_policy
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
 from dossier_pipelines.shared.runs import busy_reason
+from dossier_pipelines.shared.scheduling import sensor_status
 
 JOBS = [deliver_notifications_job, replay_dead_notifications_job]
 SENSOR_INTERVAL_SECONDS = 10
@@ -20,7 +21,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         name="due_notifications",
         job=deliver_notifications_job,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED,
+        default_status=sensor_status(settings),
         description="Starts a delivery when a notification is due.",
     )
     def due_notifications(

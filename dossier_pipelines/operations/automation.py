@@ -11,6 +11,7 @@ from dossier_pipelines.operations.leases import watch_leases
 from dossier_pipelines.operations.run_watch import ENDED, PACKAGE, WatchedJob, judge_jobs, record_ends
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.environment import Settings
+from dossier_pipelines.shared.scheduling import sensor_status
 
 SENSOR_INTERVAL_SECONDS = 15
 AT_ONCE = 1000
@@ -42,12 +43,11 @@ def watched_jobs(settings: Settings, *, clocks_run: bool) -> dict[str, WatchedJo
 
 def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     """Return the room's sensors."""
-    status = dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
         name="job_locks",
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=status,
+        default_status=sensor_status(settings),
         description="Shows who holds the lock of each job, frees the locks of dead runs, ends runs that lost theirs.",
     )
     def job_locks(
@@ -84,7 +84,7 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     @dg.sensor(
         name="ended_runs",
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        default_status=status,
+        default_status=sensor_status(settings),
         description="Writes the audit row of every run that ended, and alerts operations when a job is in trouble.",
     )
     def ended_runs(

@@ -22,6 +22,16 @@ LONGEST_WAIT_SECONDS = 20.0
 ScheduledJob = dg.JobDefinition | UnresolvedAssetJobDefinition
 
 
+def schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
+    """Return whether schedules are on in a deployment that nobody has touched."""
+    return dg.DefaultScheduleStatus.RUNNING if settings.scheduled_jobs else dg.DefaultScheduleStatus.STOPPED
+
+
+def sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
+    """Return whether sensors are on in a deployment that nobody has touched."""
+    return dg.DefaultSensorStatus.RUNNING if settings.scheduled_jobs else dg.DefaultSensorStatus.STOPPED
+
+
 def schedule_under_lock(
     name: str,
     *,
@@ -44,9 +54,7 @@ def schedule_under_lock(
         job=job,
         description=description,
         execution_fn=decide,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.scheduled_jobs
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(settings),
     )
 
 
@@ -60,7 +68,8 @@ def interval_cron(minutes: int, *, offset: int = 0) -> str:
 def loading_schedule(name: str, *, job: ScheduledJob, description: str, settings: Settings) -> dg.ScheduleDefinition:
     """Return the schedule that loads a source of the user's, unless its load is still under way.
 
-    A load queues behind a refresh instead of giving up: their ticks would else meet, and one of them go without.
+    It skips for no other job: a load that shares a lock with a refresh queues behind it instead of giving up. Their
+    ticks would else meet, and one of them go without.
     """
 
     def decide(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -75,9 +84,7 @@ def loading_schedule(name: str, *, job: ScheduledJob, description: str, settings
         job=job,
         description=description,
         execution_fn=decide,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.scheduled_jobs
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedule_status(settings),
     )
 
 

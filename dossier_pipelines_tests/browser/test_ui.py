@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from selenium.common.exceptions import StaleElementReferenceException
@@ -13,6 +15,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from dossier_pipelines_tests.processes import wait_until
+
+T = TypeVar("T")
 
 ASSETS = {
     "users",
@@ -52,15 +56,29 @@ LITIGATION = {
 }
 
 
+def wait_for(condition: Callable[[], T], what: str) -> T:
+    """Do as `wait_until`, on pages that replace what they show while one looks at it: then one looks again."""
+
+    def looked() -> T | None:
+        try:
+            return condition()
+        except StaleElementReferenceException:
+            return None
+
+    found = wait_until(looked, what)
+    assert found is not None
+    return found
+
+
 def open_page(browser: Chrome, address: str, *, width: int = 1600, height: int = 1000) -> None:
     """Open a page in a window of that size, with the navigation folded so that the content has the room."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(address)
-    wait_until(lambda: displayed(browser, "Hide navigation") or folded(browser), "the navigation is there")
-    for button in displayed(browser, "Hide navigation"):
-        button.click()
-        wait_until(lambda: folded(browser), "the navigation is folded")
+    wait_for(lambda: displayed(browser, "Hide navigation") or folded(browser), "the navigation is there")
+    if not folded(browser):
+        click(browser, "Hide navigation")
+        wait_for(lambda: folded(browser), "the navigation is folded")
         browser.get(address)
 
 
@@ -76,10 +94,25 @@ def text(browser: Chrome) -> str:
 def displayed(browser: Chrome, words: str) -> list[WebElement]:
     """The visible elements whose own text is ``words``."""
     found = browser.find_elements(By.XPATH, f"//*[normalize-space(text())='{words}']")
-    try:
-        return [element for element in found if element.is_displayed()]
-    except StaleElementReferenceException:
-        return []
+    return [element for element in found if element.is_displayed()]
+
+
+def await_shown(browser: Chrome, *words: str) -> None:
+    """Wait until each of ``words`` is to be seen."""
+    for word in words:
+        wait_for(lambda word=word: displayed(browser, word), f"{word!r} is shown")
+
+
+def click(browser: Chrome, words: str, *, place: int = 0) -> None:
+    """Click the element whose own text is ``words``, the first of several or another."""
+
+    def clicked() -> bool:
+        found = displayed(browser, words)
+        if found:
+            found[place].click()
+        return bool(found)
+
+    wait_for(clicked, f"{words!r} is there and clicked")
 
 
 def is_inside(browser: Chrome, element: WebElement) -> bool:
@@ -98,10 +131,19 @@ def opacity(browser: Chrome, element: WebElement) -> float:
     return float(browser.execute_script(seen, element))
 
 
+def drawn(browser: Chrome, selector: str) -> int:
+    """How many pictures there are, or 0 while one of them cannot be seen."""
+    widths = [picture.get_attribute("naturalWidth") for picture in browser.find_elements(By.CSS_SELECTOR, selector)]
+    return len(widths) if all(int(width or 0) > 0 for width in widths) else 0
+
+
 def assert_nothing_in_front(browser: Chrome) -> None:
     """No dialog, no overlay, no error covers the page."""
-    for selector in ("[role=dialog]", ".bp5-overlay-backdrop", ".bp4-overlay-backdrop"):
-        assert [e for e in browser.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()] == []
+    selectors = "[role=dialog], .bp5-overlay-backdrop, .bp4-overlay-backdrop"
+    wait_for(
+        lambda: not [e for e in browser.find_elements(By.CSS_SELECTOR, selectors) if e.is_displayed()],
+        "nothing covers the page",
+    )
     assert "Application error" not in text(browser)
 
 
@@ -114,15 +156,14 @@ def test_the_asset_graph_shows_every_asset_of_the_desk_materialized(
     browser: Chrome, ui: str, screenshots: Path | None
 ) -> None:
     open_page(browser, ui + GROUP, width=1900, height=1560)
-    wait_until(lambda: text(browser).count("Materialized") == len(ASSETS), "every asset says when it was materialized")
+    wait_for(lambda: text(browser).count("Materialized") == len(ASSETS), "every asset says when it was materialized")
     # 2 of 2, 3 of 3, ...: each asset with checks says that all of them passed.
-    wait_until(lambda: len(re.findall(r"(\d) / \1 Passed", text(browser))) == 6, "the checks are shown as passed")
-    outside = {
-        name
-        for name in ASSETS | HISTORY
-        if not any(is_inside(browser, element) for element in displayed(browser, name))
-    }
-    assert outside == set()
+    wait_for(lambda: len(re.findall(r"(\d) / \1 Passed", text(browser))) == 6, "the checks are shown as passed")
+    for name in ASSETS | HISTORY:
+        wait_for(
+            lambda name=name: any(is_inside(browser, element) for element in displayed(browser, name)),
+            f"{name} lies within the window",
+        )
     assert "Failed" not in text(browser)
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "asset_graph.png")
@@ -130,16 +171,19 @@ def test_the_asset_graph_shows_every_asset_of_the_desk_materialized(
 
 def test_the_page_of_the_scores_shows_what_they_add_up_to(browser: Chrome, ui: str, screenshots: Path | None) -> None:
     open_page(browser, f"{ui}/assets/dossiers/health_scores", height=1120)
-    wait_until(lambda: "average_score" in text(browser), "the metadata is shown")
+    wait_for(lambda: "average_score" in text(browser), "the metadata is shown")
     # The long table of the columns is above the metadata.
     assert "The weights and thresholds it was computed with" in text(browser)
-    displayed(browser, "Columns")[0].click()
-    wait_until(lambda: "settings_version" not in text(browser), "the table of columns is folded")
-    rows = {
-        cells[0].text: cells[-1].text
-        for row in browser.find_elements(By.TAG_NAME, "tr")
-        if len(cells := row.find_elements(By.TAG_NAME, "td")) == 3
-    }
+    click(browser, "Columns")
+    wait_for(lambda: "settings_version" not in text(browser), "the table of columns is folded")
+    rows = wait_for(
+        lambda: {
+            cells[0].text: cells[-1].text
+            for row in browser.find_elements(By.TAG_NAME, "tr")
+            if len(cells := row.find_elements(By.TAG_NAME, "td")) == 3
+        },
+        "the metadata is read",
+    )
     assert re.fullmatch(r"\d\d\.\d+", rows["average_score"])
     bands = [int(rows[band]) for band in ("excellent", "good", "fair", "poor")]
     assert sum(bands) == int(rows["scored"])
@@ -151,26 +195,31 @@ def test_the_page_of_the_scores_shows_what_they_add_up_to(browser: Chrome, ui: s
 
 def test_every_check_of_the_scores_has_passed(browser: Chrome, ui: str, screenshots: Path | None) -> None:
     open_page(browser, f"{ui}/assets/dossiers/health_scores?view=checks", height=700)
-    wait_until(lambda: text(browser).count("Succeeded") == len(CHECKS), "every check says how it ended")
-    for check in CHECKS:
-        assert displayed(browser, check)
-    displayed(browser, "formula_consistency")[0].click()
-    wait_until(lambda: "This is a blocking asset check." in text(browser), "the check is shown")
-    wait_until(lambda: "Every score is the weighted sum of its components" in text(browser), "its promise is shown")
-    assert displayed(browser, "Passed")
-    displayed(browser, "Plots")[0].click()
+    wait_for(lambda: text(browser).count("Succeeded") == len(CHECKS), "every check says how it ended")
+    await_shown(browser, *CHECKS)
+    click(browser, "formula_consistency")
+    wait_for(lambda: "This is a blocking asset check." in text(browser), "the check is shown")
+    wait_for(lambda: "Every score is the weighted sum of its components" in text(browser), "its promise is shown")
+    await_shown(browser, "Passed")
+    click(browser, "Plots")
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "health_scores_checks.png")
 
 
 def test_the_scores_by_group_are_tables_that_one_can_read(browser: Chrome, ui: str) -> None:
     open_page(browser, f"{ui}/assets/dossiers/health_by_group")
-    wait_until(lambda: "Western Europe" in text(browser), "the metadata is shown")
+    wait_for(lambda: "Western Europe" in text(browser), "the metadata is shown")
     # A table inside of the table of metadata: markdown that was rendered, not shown as it is written.
-    inner = browser.find_elements(By.CSS_SELECTOR, "td table")
-    by_region = next(table for table in inner if "Western Europe" in table.text)
-    header, *groups = by_region.find_elements(By.TAG_NAME, "tr")
-    assert [cell.text for cell in header.find_elements(By.CSS_SELECTOR, "th, td")][1:] == [
+    header, *groups = wait_for(
+        lambda: [
+            [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
+            for table in browser.find_elements(By.CSS_SELECTOR, "td table")
+            if "Western Europe" in table.text
+            for row in table.find_elements(By.TAG_NAME, "tr")
+        ],
+        "the table of the regions is read",
+    )
+    assert header[1:] == [
         "average score",
         "dossiers",
         "excellent",
@@ -180,7 +229,7 @@ def test_the_scores_by_group_are_tables_that_one_can_read(browser: Chrome, ui: s
         "insufficient data",
     ]
     assert len(groups) == 4
-    assert sum(int(group.find_elements(By.TAG_NAME, "td")[2].text) for group in groups) == 595
+    assert sum(int(group[2]) for group in groups) == 595
     assert "|---" not in text(browser)
     assert_nothing_in_front(browser)
 
@@ -191,10 +240,8 @@ def test_the_litigation_desk_shows_its_records_and_what_is_made_of_them(
     # So high that no asset lies beyond the edge.
     open_page(browser, ui + LITIGATION_GROUP, width=2600, height=2800)
     shown = LITIGATION | {"task_history", "task_flags", "anomalies"}
-    wait_until(lambda: not {name for name in shown if not displayed(browser, name)}, "every asset of the desk is there")
-    wait_until(
-        lambda: text(browser).count("Materialized") >= len(LITIGATION) - 1, "they say when they were materialized"
-    )
+    wait_for(lambda: not {name for name in shown if not displayed(browser, name)}, "every asset of the desk is there")
+    wait_for(lambda: text(browser).count("Materialized") >= len(LITIGATION) - 1, "they say when they were materialized")
     assert "Failed" not in text(browser)
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "litigation_desk.png")
@@ -202,30 +249,34 @@ def test_the_litigation_desk_shows_its_records_and_what_is_made_of_them(
 
 def test_an_analyst_sees_what_is_late_and_what_is_unusual(browser: Chrome, ui: str, screenshots: Path | None) -> None:
     open_page(browser, f"{ui}/assets/litigation/late_tasks", height=1300)
-    wait_until(lambda: "by_tenant" in text(browser), "the metadata is shown")
+    wait_for(lambda: "by_tenant" in text(browser), "the metadata is shown")
     assert_nothing_in_front(browser)
-    displayed(browser, "[Show Markdown]")[0].click()
-    wait_until(lambda: displayed(browser, "Italy"), "what is late is shown by tenant")
+    click(browser, "[Show Markdown]")
+    wait_for(lambda: displayed(browser, "Italy"), "what is late is shown by tenant")
     keep(browser, screenshots, "late_tasks.png")
     open_page(browser, f"{ui}/assets/litigation/anomalies", height=1400)
-    wait_until(lambda: "newest_anomalies" in text(browser), "the metadata is shown")
-    displayed(browser, "[Show Markdown]")[0].click()
-    wait_until(lambda: displayed(browser, "usual"), "the newest unusual days are shown")
-    for column in ("day", "tenant", "metric", "value", "expected"):
-        assert displayed(browser, column), column
+    wait_for(lambda: "newest_anomalies" in text(browser), "the metadata is shown")
+    click(browser, "[Show Markdown]")
+    wait_for(lambda: displayed(browser, "usual"), "the newest unusual days are shown")
+    await_shown(browser, "day", "tenant", "metric", "value", "expected")
     keep(browser, screenshots, "litigation_anomalies.png")
 
 
 def test_what_runs_by_itself_is_shown_and_on(browser: Chrome, ui: str, screenshots: Path | None) -> None:
     open_page(browser, f"{ui}/automation", height=1240)
-    wait_until(lambda: "refresh_health_scores" in text(browser), "the schedules are shown")
-    for name in (*SCHEDULES, *SENSORS):
-        assert displayed(browser, name), name
-    assert displayed(browser, "At 02:00 AM GMT+3") or "02:00 AM" in text(browser)
-    switches = browser.find_elements(
-        By.CSS_SELECTOR, "input[type=checkbox][role=switch], .bp5-switch input, input.switch"
+    wait_for(lambda: "refresh_health_scores" in text(browser), "the schedules are shown")
+    await_shown(browser, *SCHEDULES, *SENSORS)
+    wait_for(lambda: "02:00 AM" in text(browser), "hours are shown as people say them")
+    wait_for(
+        lambda: (
+            [
+                switch.is_selected()
+                for switch in browser.find_elements(By.CSS_SELECTOR, "label[class*=formatSwitch] input[type=checkbox]")
+            ]
+            == [True] * len(SCHEDULES + SENSORS)
+        ),
+        "each has a switch, which is on",
     )
-    assert all(switch.is_selected() for switch in switches)
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "automation.png")
 
@@ -233,12 +284,11 @@ def test_what_runs_by_itself_is_shown_and_on(browser: Chrome, ui: str, screensho
 def test_an_analyst_sees_who_holds_which_lock(browser: Chrome, ui: str, screenshots: Path | None) -> None:
     def shown() -> bool:
         open_page(browser, f"{ui}/assets/platform/job_leases", height=1300)
-        wait_until(lambda: "The lock of each job" in text(browser), "the asset is shown")
+        wait_for(lambda: "The lock of each job" in text(browser), "the asset is shown")
         return "refresh_health_scores" in text(browser)
 
-    wait_until(shown, "the sensor has shown the locks")
-    for column in ("job", "held by run", "since", "until"):
-        assert displayed(browser, column), column
+    wait_for(shown, "the sensor has shown the locks")
+    await_shown(browser, "job", "held by run", "since", "until")
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "job_leases.png")
 
@@ -246,46 +296,48 @@ def test_an_analyst_sees_who_holds_which_lock(browser: Chrome, ui: str, screensh
 def test_notifications_are_delivered_without_any_set_up(browser: Chrome, ui: str) -> None:
     def delivered() -> bool:
         open_page(browser, f"{ui}/assets/notifications/deliveries", height=1300)
-        wait_until(lambda: "The outbox" in text(browser), "the asset is shown")
+        wait_for(lambda: "The outbox" in text(browser), "the asset is shown")
         return "email_sent" in text(browser)
 
-    wait_until(delivered, "the sensor has started a delivery, and it has sent")
+    wait_for(delivered, "the sensor has started a delivery, and it has sent")
 
 
 def test_a_year_of_days_is_backfilled_in_one_run_and_drawn(browser: Chrome, ui: str, screenshots: Path | None) -> None:
     days = "[2019-01-01...2019-12-31]"
     open_page(browser, f"{ui}/assets/dossiers/daily_snapshots?view=partitions")
-    wait_until(lambda: displayed(browser, "Materialize\u2026"), "the asset can be materialized")[0].click()
+    click(browser, "Materialize\u2026")
     # The dialog begins with the last 90 days, in which the sample has none.
-    wait_until(lambda: displayed(browser, "Show all partitions"), "the dialog is there")[0].click()
-    written = wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "[role=dialog] input[type=text]"), "its field")[
-        0
-    ]
-    written.send_keys(Keys.CONTROL, "a")
-    written.send_keys(days, Keys.ENTER)
-    wait_until(lambda: "365 partitions" in text(browser), "the year is chosen")
+    click(browser, "Show all partitions")
+
+    def written() -> bool:
+        fields = browser.find_elements(By.CSS_SELECTOR, "[role=dialog] input[type=text]")
+        if fields:
+            fields[0].send_keys(Keys.CONTROL, "a")
+            fields[0].send_keys(days, Keys.ENTER)
+        return bool(fields)
+
+    wait_for(written, "the days are written into their field")
+    wait_for(lambda: "365 partitions" in text(browser), "the year is chosen")
     keep(browser, screenshots, "backfill.png")
-    displayed(browser, "Launch backfill")[0].click()
+    click(browser, "Launch backfill")
 
     def green() -> bool:
         open_page(browser, f"{ui}/assets/dossiers/daily_snapshots?view=partitions&partitions={quote(days)}")
-        wait_until(lambda: "Materialized (" in text(browser), "the partitions are shown")
+        wait_for(lambda: "Materialized (" in text(browser), "the partitions are shown")
         return "Materialized (365)" in text(browser)
 
-    wait_until(green, "every day of the year is materialized")
+    wait_for(green, "every day of the year is materialized")
     assert "Failed (0)" in text(browser)
     assert_nothing_in_front(browser)
     keep(browser, screenshots, "daily_snapshots.png")
     open_page(browser, f"{ui}/assets/dossiers/health_trend_by_group", height=1400)
-    wait_until(lambda: "2019-01 to 2019-12" in text(browser), "the course is described")
-    pictures = browser.find_elements(By.CSS_SELECTOR, "img[src^='data:image/svg']")
-    assert pictures
-    assert all(int(picture.get_attribute("naturalWidth") or 0) > 0 for picture in pictures)
+    wait_for(lambda: "2019-01 to 2019-12" in text(browser), "the course is described")
+    wait_for(lambda: drawn(browser, "img[src^='data:image/svg']"), "the course is drawn")
     keep(browser, screenshots, "health_trend.png")
-    displayed(browser, "[Show Markdown]")[-1].click()
-    wait_until(lambda: displayed(browser, "what happened"), "the biggest movers are shown")
-    movers = browser.find_elements(By.CSS_SELECTOR, "[role=dialog] td img[src^='data:image/svg']")
-    assert len(movers) == 12
-    dialog = browser.find_element(By.CSS_SELECTOR, "[role=dialog]")
-    wait_until(lambda: opacity(browser, dialog) == 1, "the dialog has come up")
+    click(browser, "[Show Markdown]", place=-1)
+    wait_for(lambda: displayed(browser, "what happened"), "the biggest movers are shown")
+    wait_for(lambda: drawn(browser, "[role=dialog] td img[src^='data:image/svg']") == 12, "twelve of them are drawn")
+    wait_for(
+        lambda: opacity(browser, browser.find_element(By.CSS_SELECTOR, "[role=dialog]")) == 1, "the dialog has come up"
+    )
     keep(browser, screenshots, "biggest_movers.png")

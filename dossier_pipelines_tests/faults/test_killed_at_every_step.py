@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import dagster as dg
 import pytest
 
 from dossier_pipelines.dossiers.locks import REFRESH
@@ -21,18 +23,25 @@ from dossier_pipelines_tests.histories import DEFAULTS
 pytestmark = pytest.mark.timeout(900)
 
 
-def next_run(database: Database) -> None:
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance for the runs of the test's own process: making one costs as much as a run."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def next_run(database: Database, instance: dg.DagsterInstance) -> None:
     """Run the job, and the refresh that the schedule makes after it."""
-    assert detect(database)
+    assert detect(database, instance)
     with job_lease(database, REFRESH.name, holder="the schedule", seconds=REFRESH.seconds) as lease:
         refresh_health(database, DEFAULTS, now=datetime.now(UTC), lease=lease)
 
 
 def test_a_detection_killed_at_any_step_is_completed_by_the_next_run(
-    database: Database, desk: Desk, new_database_url: str
+    database: Database, desk: Desk, new_database_url: str, instance: dg.DagsterInstance
 ) -> None:
     before = Before(database)
-    next_run(database)
+    next_run(database, instance)
     clean = state(database)
     assert len(clean["commitments"]) == 9
     assert len([event for event in clean["events"] if "commitment_overdue" in event]) == 6
@@ -42,7 +51,7 @@ def test_a_detection_killed_at_any_step_is_completed_by_the_next_run(
     before.bring_back()
     while killed_at(step, detect_in_process, new_database_url):
         await_gone(database)
-        next_run(database)
+        next_run(database, instance)
         assert state(database) == clean, f"killed at step {step}"
         step += 1
         before.bring_back()

@@ -1,4 +1,4 @@
-"""A backfill, or a restating, that is killed at any step: the next run leaves what one clean run leaves."""
+"""A backfill, or a restating, that is killed at every fifth step: the next run leaves what one clean run leaves."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def forget(database: Database) -> None:
             connection.execute(sa.text(f"TRUNCATE dossiers.{table}"))
 
 
-def test_a_backfill_killed_at_any_step_goes_on_where_it_stopped(
+def test_a_backfill_killed_at_every_fifth_step_goes_on_where_it_stopped(
     database: Database, records: Records, new_database_url: str, years: None
 ) -> None:
     assert take_days(database).skipped == 0
@@ -79,7 +79,7 @@ def test_a_backfill_killed_at_any_step_goes_on_where_it_stopped(
     say("backfill killed at every fifth step", kills=(step - 1) // 5, steps=step - 1, lost=0)
 
 
-def test_a_restating_killed_at_any_step_is_done_by_the_next_one(
+def test_a_restating_killed_at_every_fifth_step_is_done_by_the_next_one(
     database: Database, records: Records, new_database_url: str, years: None
 ) -> None:
     dossier = rows(database, "SELECT id FROM raw.dossiers ORDER BY id LIMIT 1")[0].id

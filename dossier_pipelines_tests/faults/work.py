@@ -84,12 +84,14 @@ def deliver_until(
     wait_until(again, "what is to be delivered is delivered")
 
 
-def detect(database: Database) -> bool:
-    """Run the job; return whether it succeeded."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        return detect_overdue_commitments_job.execute_in_process(
-            resources={"database": database}, instance=instance, run_config=QUIET, raise_on_error=False
-        ).success
+def detect(database: Database, instance: dg.DagsterInstance | None = None) -> bool:
+    """Run the job, on an instance of its own unless there is one; return whether it succeeded."""
+    if instance is None:
+        with dg.DagsterInstance.ephemeral() as own:
+            return detect(database, own)
+    return detect_overdue_commitments_job.execute_in_process(
+        resources={"database": database}, instance=instance, run_config=QUIET, raise_on_error=False
+    ).success
 
 
 def deliver_in_process(url: str, addresses: Addresses, pace: Pace, last: int | None = None) -> None:

@@ -283,6 +283,21 @@ def test_policies_that_only_fit_together_are_set_aside_together(database: Databa
     assert found == {"york": {"medium": 1, "high": 2, "low": 3}}
 
 
+def test_a_file_of_many_tenants_without_a_good_row_is_refused_unless_that_is_allowed(
+    database: Database, folder: Path
+) -> None:
+    write_files(folder, {"sla_policies.csv": f"{POLICIES}york,1,low,0\n"})
+    with pytest.raises(UserError) as refusal:
+        load(database, folder)
+    assert str(refusal.value).startswith(
+        "sla_policies.csv: 1 of 1 rows are bad, of all tenants together: the source itself seems wrong. "
+        "DOSSIER_MAX_REJECTED_SHARE=1 allows it. Nothing was merged; ingestion.rejected_rows holds each with its "
+    )
+    allowed = load(database, folder, DOSSIER_MAX_REJECTED_SHARE="1")["sla_policies"]
+    assert allowed is not None
+    assert (allowed.rows_read, allowed.rejected, allowed.inserted) == (1, 1, 0)
+
+
 def test_the_reasons_that_are_shown_hold_nothing_of_the_values(database: Database, folder: Path) -> None:
     bad = TENANTS.replace('"{""colour"": ""green""}"', "{Maria: it's 'Rossi'}") + 'a,A,UTC,"[""Maria"", Rossi]"\n'
     write_files(

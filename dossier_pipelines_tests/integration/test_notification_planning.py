@@ -38,8 +38,8 @@ NUMBER = POLICY.daily_number
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 PLANNERS = 8
-# Long enough for any statement that does not wait; whoever waits for an open transaction waits for ever.
-IMPATIENT = "SET LOCAL lock_timeout = '5s'"
+# Far longer than all planners together take, who queue on a row; whoever waits for an open transaction waits for ever.
+IMPATIENT = "SET LOCAL lock_timeout = '60s'"
 WAITS_FOR_A_LOCK = (
     "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
