@@ -612,8 +612,8 @@ def test_up_serves_everything_and_ctrl_c_ends_all_of_it(source: Path, lonely: Pa
             launch(port, "recompute_health_scores_job")
             wait_until(lambda: waits_for_a_lock(lonely), "the run is at work")
             processes = family(process.pid)
-            # Not what Dagster logs while it ends: it awaits neither ticks nor runs, each of which fails loudly in a way of
-            # its own (seen in CI on 2026-11-27), and the next start does them again.
+            # Not what Dagster logs while it ends: it awaits neither ticks nor runs, each of which fails loudly in a way
+            # of its own (seen in CI on 2026-11-27), and the next start does them again.
             while_serving = log.read_text(encoding="utf-8")
             end(process, "Ctrl-C")
             assert process.wait() == 0, log.read_text(encoding="utf-8")
