@@ -123,8 +123,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """A data directory with an embedded server that runs for the whole module, so that commands join it."""
+    """A data directory with an embedded server that runs for the whole module, so that commands join it.
+
+    Migrated: whichever command came first would say that it did so, besides what a test looks for.
+    """
     with server_folder() as folder, another_user(folder / "a 'data' directory") as server:
+        assert call("db", "migrate", "--data-dir", str(server.root)).returncode == 0
         yield server.root
 
 
