@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from dossier_pipelines.litigation import locks, metrics
-from dossier_pipelines.litigation.metrics import MetricChunk, MetricResult, restate_metrics, take_metrics
+from dossier_pipelines.litigation.metrics import MetricChunk, MetricResult, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
+from dossier_pipelines.litigation.restating import restate_metrics
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.shared.audit import read_results
 from dossier_pipelines.shared.database import Database, create_database

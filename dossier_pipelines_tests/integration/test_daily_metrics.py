@@ -15,9 +15,9 @@ from dossier_pipelines.litigation.metrics import (
     MetricChunk,
     MetricResult,
     missing_ranges,
-    restate_metrics,
     take_metrics,
 )
+from dossier_pipelines.litigation.restating import restate_metrics
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.failures import UserError
@@ -601,7 +601,7 @@ def test_a_restating_that_dies_between_tenants_is_gone_on_with(
     for desk, case in zip(desks, cases, strict=True):
         desk.document(case, NOON - 20 * DAY)
     # A transaction for each tenant.
-    monkeypatch.setattr("dossier_pipelines.litigation.metrics.MOST_TENANT_DAYS", 20)
+    monkeypatch.setattr("dossier_pipelines.litigation.restating.MOST_TENANT_DAYS", 20)
 
     def die(chunk: MetricChunk) -> None:
         raise KeyboardInterrupt
