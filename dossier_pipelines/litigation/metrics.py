@@ -184,7 +184,7 @@ def run_recorded(
 
 
 def total(chunks: Sequence[MetricChunk], *, tenants: Callable[[Iterable[int]], int]) -> MetricResult:
-    """Return what ``chunks`` did: ``tenants`` is max where they are of the same tenants, sum where they are of others."""
+    """Return what ``chunks`` did; ``tenants`` is max where they are of the same tenants, sum where of others."""
     first_day = min((chunk.first_day for chunk in chunks), default=date.max)
     last_day = max((chunk.last_day for chunk in chunks), default=date.max - ONE_DAY)
     return MetricResult(
@@ -281,8 +281,8 @@ def take_chunk(
 ) -> MetricChunk:
     """Take and judge the days of a transaction, and tell what is unusual on the newest.
 
-    ``judge_on``: judge the days after them anew, too, whose verdicts rest on them. ``only_taken``: write no day that has
-    not been taken before. LeaseLostError when ``lease`` is lost.
+    ``judge_on``: judge the days after them anew, too, whose verdicts rest on them. ``only_taken``: write no day that
+    has not been taken before. LeaseLostError when ``lease`` is lost.
     """
     if lease is not None:
         lease.require(connection)
