@@ -67,8 +67,9 @@ class MetricResult:
     """What was done for a range of days."""
 
     days: int
+    """From the first to the last day that was taken for anybody."""
     tenants: int
-    """Those whose metrics were taken; of a range that took several transactions the most that one had."""
+    """Those whose metrics were taken, or taken anew."""
     written: int
     robust: int
     original: int
@@ -104,8 +105,9 @@ def take_metrics(
     """Take the metrics of every tenant, or of ``tenants``, for every day from ``first_day`` to ``last_day``.
 
     ``now`` is the clock of tenants that have none of their own; a tenant gets no day before its 23:59.
-    What is unusual on a tenant's newest day is told to its administrators, once, as ``policy`` says. A dry run finds
-    the same and keeps nothing.
+    ``grace``: by how much a due date must have passed for a task to be overdue; another one than before marks the days
+    that are there, to be restated. What is unusual on a tenant's newest day is told to its administrators, once, as
+    ``policy`` says. A dry run finds the same in one transaction, and keeps nothing.
 
     Raises UserError for a range that ends before it starts, that no tenant's clock has reached to its end, or that
     begins before the first record; LeaseLostError when ``lease`` is lost.
@@ -123,7 +125,6 @@ def take_metrics(
                 last_day=last,
                 now=now,
                 tenants=tenants,
-                grace=grace,
                 lease=lease,
                 # What comes after a changed day was judged by it.
                 judge_on=last == last_day,
@@ -257,9 +258,9 @@ def _names(tenants: Sequence[str] | None) -> list[str] | None:
 
 def _announce(connection: Connection, *, announced: Mapping[str, Any]) -> None:
     """Tell the triggers how far the metrics will reach, and wait for the loads that began before they knew."""
+    # Whoever waits here holds up the loads that come after; tried again, it lets them pass.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
     if execute(connection, PACKAGE, "announce_metrics", announced).first():
-        # Whoever waits here holds up the loads that come after; tried again, it lets them pass.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         connection.exec_driver_sql(
             "LOCK TABLE raw.tenants, raw.sla_policies, raw.cases, raw.tasks, raw.hearings, raw.case_documents "
             "IN SHARE MODE"
@@ -273,7 +274,6 @@ def take_chunk(
     last_day: date,
     now: datetime,
     tenants: Sequence[str] | None,
-    grace: timedelta,
     lease: Lease | None,
     judge_on: bool,
     tell: Telling,
@@ -296,7 +296,7 @@ def take_chunk(
         "now": now,
         "tenants": _names(tenants),
         "hours": json.dumps(DEFAULT_HOURS),
-        "grace": grace,
+        "only_taken": only_taken,
     }
     for table, columns in WORKING_TABLES.items():
         create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)

@@ -237,7 +237,6 @@ def restate_overtaken_metrics(context: dg.OpExecutionContext, database: dg.Resou
                 database,
                 now=run_moment(context.instance, context.run.run_id),
                 run_id=context.run.run_id,
-                grace=timedelta(minutes=settings.overdue_grace_minutes),
                 policy=delivery_policy(settings),
                 lease=lease,
                 report=lambda chunk: log_chunk(context, chunk),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from dossier_pipelines.shared.job_lease import Lease
 
 JOB: Final = "restate_metrics_job"
-# Judging reads about so many days before those that are judged: fewer cost the same.
-LITTLE_DAYS: Final = 60
+# Judging reads so many days before those that are judged, and more (HISTORY in unusual.py): fewer cost the same.
+LITTLE_DAYS: Final = 250
 
 
 def restate_metrics(
@@ -40,7 +40,6 @@ def restate_metrics(
     *,
     now: datetime,
     run_id: str,
-    grace: timedelta = timedelta(minutes=15),
     policy: DeliveryPolicy = DEFAULT_POLICY,
     lease: Lease | None = None,
     report: Callable[[MetricChunk], None] = lambda _: None,
@@ -68,7 +67,6 @@ def restate_metrics(
             last_day=max(one.newest_day for one in marked),
             now=now,
             tenants=names,
-            grace=grace,
             lease=lease,
             judge_on=False,
             only_taken=True,
@@ -103,7 +101,7 @@ class _MarkedDays:
 
 
 def _together(marked: Sequence[_MarkedDays]) -> list[list[_MarkedDays]]:
-    """Group tenants so that the days of a group are at most twice those of each of its tenants, and one chunk."""
+    """Group tenants so that the days of a group are few, or at most twice those of each of its tenants; one chunk."""
     groups: list[list[_MarkedDays]] = []
     shortest, first, last = 0, date.max, date.min
     for one in sorted(marked, key=lambda days: (days.newest_day, days.first_day), reverse=True):
