@@ -19,8 +19,9 @@ from benchmarks import original
 from benchmarks.refreshing import explaining, joined
 from dossier_pipelines.definitions import build_defs
 from dossier_pipelines.litigation.entities import ENTITIES
-from dossier_pipelines.litigation.metrics import MetricChunk, restate_metrics, take_metrics
+from dossier_pipelines.litigation.metrics import MetricChunk, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, tell_in_the_morning
+from dossier_pipelines.litigation.restating import restate_metrics
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.litigation.source import litigation_source
 from dossier_pipelines.shared.database import Database

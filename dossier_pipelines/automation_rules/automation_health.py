@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dossier_pipelines.shared.job_lease import Lease
 
-# Whose name the day is done under, and what the result document calls it, as the original did.
+# Under which name a day is written down as done, and what the result document calls the job, as the original did.
 JOB: Final = "automation_health_check"
 SHOWN_AS: Final = "automation-health-check"
 # At this hour of each tenant's own day.

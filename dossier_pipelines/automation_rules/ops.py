@@ -78,7 +78,7 @@ def build_answer_events_job(handlers: ActionHandlers) -> dg.JobDefinition:
 
 
 class ReplayConfig(dg.Config):
-    """Which dead executions to replay: a tenant's, or those of one rule. At least one is named."""
+    """Which dead executions to replay: a tenant's, those of one rule, or, when none of both is named, everything."""
 
     tenant_id: str | None = None
     rule_id: str | None = None
@@ -103,9 +103,9 @@ def replay_dead_executions(
             tenant_id=config.tenant_id,
             rule_id=parse_rule_id(config.rule_id, argument="rule_id") if config.rule_id else None,
         )
-    context.log.info("%d executions are due anew", replayed.due)
+    context.log.info("Due anew: %d executions", replayed.due)
     for reason, executions in replayed.left.items():
-        context.log.info("%d stay given up: %s", executions, reason)
+        context.log.info("Still given up: %d, %s", executions, reason)
     left = sum(replayed.left.values())
     context.add_output_metadata({"replayed": replayed.due, "left": left, "reasons": dict(replayed.left)})
 

@@ -16,6 +16,6 @@ def replay_executions(settings: Settings, *, tenant_id: str | None, rule_id: str
     with running(settings) as deployment:
         bring_up_to_date(deployment)
         replayed = replay_dead(deployment.database, tenant_id=tenant_id, rule_id=identity)
-    print(f"{replayed.due} executions are due anew.", file=sys.stderr)
+    print(f"Executions that are due anew: {replayed.due}.", file=sys.stderr)
     for reason, executions in replayed.left.items():
-        print(f"{executions} stay given up: {reason}.", file=sys.stderr)
+        print(f"Still given up: {executions}, {reason}.", file=sys.stderr)

@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 
 ONE_DAY: Final = timedelta(days=1)
 JOB: Final = "analytics_snapshot_job"
-RESTATE_JOB: Final = "restate_metrics_job"
 WORK_MEM: Final = "128MB"
 # Each chunk reads all records once, and holds what it writes until it commits.
 MOST_TENANT_DAYS: Final = 250_000
-# Judging reads about so many days before those that are judged: fewer cost the same.
-LITTLE_DAYS: Final = 60
 # How long days that are taken wait for loads that are open, a bulk load among them, and how long at a time.
 LOADS_PATIENCE_SECONDS: Final = 600.0
 LOCK_SECONDS: Final = 5
@@ -70,8 +67,9 @@ class MetricResult:
     """What was done for a range of days."""
 
     days: int
+    """From the first to the last day that was taken for anybody."""
     tenants: int
-    """Those whose metrics were taken; of a range that took several transactions the most that one had."""
+    """Those whose metrics were taken, or taken anew."""
     written: int
     robust: int
     original: int
@@ -107,8 +105,9 @@ def take_metrics(
     """Take the metrics of every tenant, or of ``tenants``, for every day from ``first_day`` to ``last_day``.
 
     ``now`` is the clock of tenants that have none of their own; a tenant gets no day before its 23:59.
-    What is unusual on a tenant's newest day is told to its administrators, once, as ``policy`` says. A dry run finds
-    the same and keeps nothing.
+    ``grace``: by how much a due date must have passed for a task to be overdue; another one than before marks the days
+    that are there, to be restated. What is unusual on a tenant's newest day is told to its administrators, once, as
+    ``policy`` says. A dry run finds the same in one transaction, and keeps nothing.
 
     Raises UserError for a range that ends before it starts, that no tenant's clock has reached to its end, or that
     begins before the first record; LeaseLostError when ``lease`` is lost.
@@ -120,13 +119,12 @@ def take_metrics(
 
     def take(connection: Connection, first: date, last: date) -> list[MetricChunk]:
         return [
-            _chunk(
+            take_chunk(
                 connection,
                 first_day=first,
                 last_day=last,
                 now=now,
                 tenants=tenants,
-                grace=grace,
                 lease=lease,
                 # What comes after a changed day was judged by it.
                 judge_on=last == last_day,
@@ -146,17 +144,17 @@ def take_metrics(
         return tried
 
     if dry_run:
-        return _total(_recorded(database, try_all, run_id=run_id, job=JOB, dry_run=True), tenants=max)
+        return total(run_recorded(database, try_all, run_id=run_id, job=JOB, dry_run=True), tenants=max)
     database.in_transaction(partial(_announce, announced=announced), patience_seconds=LOADS_PATIENCE_SECONDS)
     chunks: list[MetricChunk] = []
     for first, last in pieces:
         work = partial(take, first=first, last=last)
-        chunks += _recorded(database, work, before=chunks, tenants=max, run_id=run_id, job=JOB)
+        chunks += run_recorded(database, work, before=chunks, tenants=max, run_id=run_id, job=JOB)
         report(chunks[-1])
-    return _total(chunks, tenants=max)
+    return total(chunks, tenants=max)
 
 
-def _recorded(
+def run_recorded(
     database: Database,
     work: Callable[[Connection], list[MetricChunk]],
     *,
@@ -166,7 +164,10 @@ def _recorded(
     job: str,
     dry_run: bool = False,
 ) -> list[MetricChunk]:
-    """Return what ``work`` made of a transaction, in which the run writes down what it has done with ``before``."""
+    """Return what ``work`` made of a transaction, in which the run writes down what it has done with ``before``.
+
+    ``tenants`` as `total` has it.
+    """
     made: list[MetricChunk] = []
 
     def attempt(connection: Connection) -> list[MetricChunk]:
@@ -178,13 +179,13 @@ def _recorded(
         return made
 
     def figures() -> dict[str, int | bool]:
-        return _total([*before, *made], tenants=tenants).figures(dry_run=dry_run)
+        return total([*before, *made], tenants=tenants).figures(dry_run=dry_run)
 
     return database.in_transaction(attempt)
 
 
-def _total(chunks: Sequence[MetricChunk], *, tenants: Callable[[Iterable[int]], int]) -> MetricResult:
-    """Return what all ``chunks`` did: ``tenants`` is max where they are of the same tenants, sum where of others."""
+def total(chunks: Sequence[MetricChunk], *, tenants: Callable[[Iterable[int]], int]) -> MetricResult:
+    """Return what ``chunks`` did; ``tenants`` is max where they are of the same tenants, sum where of others."""
     first_day = min((chunk.first_day for chunk in chunks), default=date.max)
     last_day = max((chunk.last_day for chunk in chunks), default=date.max - ONE_DAY)
     return MetricResult(
@@ -195,91 +196,6 @@ def _total(chunks: Sequence[MetricChunk], *, tenants: Callable[[Iterable[int]], 
         original=sum(chunk.original for chunk in chunks),
         told=sum(chunk.told for chunk in chunks),
     )
-
-
-def restate_metrics(
-    database: Database,
-    *,
-    now: datetime,
-    run_id: str,
-    grace: timedelta = timedelta(minutes=15),
-    policy: DeliveryPolicy = DEFAULT_POLICY,
-    lease: Lease | None = None,
-    report: Callable[[MetricChunk], None] = lambda _: None,
-) -> MetricResult:
-    """Take the days anew that later records have overtaken: of each marked tenant those that were taken, no others.
-
-    Tenants whose days reach about as far back are taken together, in a transaction that removes their marks: what dies
-    leaves the marks of the others, which are done again. A tenant that moved west loses the day that has not come to
-    its end there yet. What becomes unusual on a tenant's newest day is told as `take_metrics` does; LeaseLostError as
-    there.
-    """
-
-    def mark_taken(connection: Connection) -> list[_MarkedDays]:
-        if lease is not None:
-            lease.require(connection)
-        execute(connection, PACKAGE, "take_metric_marks")
-        execute(connection, PACKAGE, "forget_metrics_to_come", {"now": now})
-        return [_MarkedDays(*row) for row in execute(connection, PACKAGE, "marked_days")]
-
-    def restate(connection: Connection, marked: Sequence[_MarkedDays]) -> list[MetricChunk]:
-        names = [one.tenant_id for one in marked]
-        chunk = _chunk(
-            connection,
-            first_day=min(one.first_day for one in marked),
-            last_day=max(one.newest_day for one in marked),
-            now=now,
-            tenants=names,
-            grace=grace,
-            lease=lease,
-            judge_on=False,
-            only_taken=True,
-            tell=Telling(run_id=run_id, policy=policy),
-        )
-        execute(connection, PACKAGE, "settle_metric_marks", {"tenants": names})
-        return [chunk]
-
-    def settle(connection: Connection) -> list[MetricChunk]:
-        if lease is not None:
-            lease.require(connection)
-        # Of tenants that have no day.
-        execute(connection, PACKAGE, "settle_metric_marks", {"tenants": None})
-        return []
-
-    chunks: list[MetricChunk] = []
-    for marked in _together(database.in_transaction(mark_taken)):
-        work = partial(restate, marked=marked)
-        chunks += _recorded(database, work, before=chunks, tenants=sum, run_id=run_id, job=RESTATE_JOB)
-        report(chunks[-1])
-    _recorded(database, settle, before=chunks, tenants=sum, run_id=run_id, job=RESTATE_JOB)
-    return _total(chunks, tenants=sum)
-
-
-@dataclass(frozen=True)
-class _MarkedDays:
-    """The days of a tenant that are taken anew."""
-
-    tenant_id: str
-    first_day: date
-    newest_day: date
-
-
-def _together(marked: Sequence[_MarkedDays]) -> list[list[_MarkedDays]]:
-    """Group tenants so that the days of a group are at most twice those of each of its tenants, and one chunk."""
-    groups: list[list[_MarkedDays]] = []
-    shortest, first, last = 0, date.max, date.min
-    for one in sorted(marked, key=lambda days: (days.newest_day, days.first_day), reverse=True):
-        span = (one.newest_day - one.first_day).days + 1
-        if groups:
-            together = (max(last, one.newest_day) - min(first, one.first_day)).days + 1
-            few = together <= max(2 * min(shortest, span), LITTLE_DAYS)
-            if few and together * (len(groups[-1]) + 1) <= MOST_TENANT_DAYS:
-                groups[-1].append(one)
-                shortest, first, last = min(shortest, span), min(first, one.first_day), max(last, one.newest_day)
-                continue
-        groups.append([one])
-        shortest, first, last = span, one.first_day, one.newest_day
-    return groups
 
 
 def missing_ranges(database: Database, *, since: date, now: datetime) -> list[tuple[date, date]]:
@@ -342,28 +258,32 @@ def _names(tenants: Sequence[str] | None) -> list[str] | None:
 
 def _announce(connection: Connection, *, announced: Mapping[str, Any]) -> None:
     """Tell the triggers how far the metrics will reach, and wait for the loads that began before they knew."""
+    # Whoever waits here holds up the loads that come after; tried again, it lets them pass.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
     if execute(connection, PACKAGE, "announce_metrics", announced).first():
-        # Whoever waits here holds up the loads that come after; tried again, it lets them pass.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         connection.exec_driver_sql(
             "LOCK TABLE raw.tenants, raw.sla_policies, raw.cases, raw.tasks, raw.hearings, raw.case_documents "
             "IN SHARE MODE"
         )
 
 
-def _chunk(
+def take_chunk(
     connection: Connection,
     *,
     first_day: date,
     last_day: date,
     now: datetime,
     tenants: Sequence[str] | None,
-    grace: timedelta,
     lease: Lease | None,
     judge_on: bool,
     tell: Telling,
     only_taken: bool = False,
 ) -> MetricChunk:
+    """Take and judge the days of a transaction, and tell what is unusual on the newest.
+
+    ``judge_on``: judge the days after them anew, too, whose verdicts rest on them. ``only_taken``: write no day that
+    has not been taken before. LeaseLostError when ``lease`` is lost.
+    """
     if lease is not None:
         lease.require(connection)
     connection.execute(
@@ -376,7 +296,7 @@ def _chunk(
         "now": now,
         "tenants": _names(tenants),
         "hours": json.dumps(DEFAULT_HOURS),
-        "grace": grace,
+        "only_taken": only_taken,
     }
     for table, columns in WORKING_TABLES.items():
         create_working_table(connection, PACKAGE, table, analyzed=columns, parameters=parameters)

@@ -14,8 +14,9 @@ from dossier_pipelines.litigation.assets import (
     log_chunk,
     newest_anomalies,
 )
-from dossier_pipelines.litigation.metrics import restate_metrics, take_metrics
+from dossier_pipelines.litigation.metrics import take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
+from dossier_pipelines.litigation.restating import restate_metrics
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks, desk_tenants
 from dossier_pipelines.notifications.recording import delivery_policy
 from dossier_pipelines.shared.clock import parse_day, parse_moment, zone
@@ -236,7 +237,6 @@ def restate_overtaken_metrics(context: dg.OpExecutionContext, database: dg.Resou
                 database,
                 now=run_moment(context.instance, context.run.run_id),
                 run_id=context.run.run_id,
-                grace=timedelta(minutes=settings.overdue_grace_minutes),
                 policy=delivery_policy(settings),
                 lease=lease,
                 report=lambda chunk: log_chunk(context, chunk),

@@ -190,7 +190,7 @@ METRIC_MARKS: Final = sa.Table(
         "taken", sa.Boolean, nullable=False, server_default=sa.text("false"), comment="A restating has begun with it"
     ),
     schema="litigation",
-    comment="Tenants whose daily metrics a change of their records has overtaken; append-only",
+    comment="Tenants whose daily metrics a change of their records has overtaken; taken away by a restating",
 )
 
 METRIC_REACH: Final = sa.Table(
@@ -200,8 +200,9 @@ METRIC_REACH: Final = sa.Table(
     sa.Column("newest_day", sa.Date, nullable=False, comment="The newest day that has, or gets, its metrics"),
     sa.Column(
         "grace",
-        pg.INTERVAL,
-        comment="By how much a due date must have passed then for a task to be overdue; null: not noted yet",
+        sa.Interval,
+        nullable=False,
+        comment="By how much a due date must have passed for a task to be overdue on its days",
     ),
     sa.PrimaryKeyConstraint("tenant_id"),
     schema="litigation",

@@ -28,7 +28,7 @@ class TenantDay:
     tenant_id: str
     day: date
     begins: datetime
-    """Its time of that day; the present, when that day is over."""
+    """Its time of that day; the present, before that time and when that day is over."""
     ends: datetime
     """When the next one is due."""
     reached: datetime | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,9 +11,10 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
-from dossier_pipelines.litigation import locks, metrics
-from dossier_pipelines.litigation.metrics import MetricChunk, MetricResult, restate_metrics, take_metrics
+from dossier_pipelines.litigation import locks, metrics, restating
+from dossier_pipelines.litigation.metrics import MetricChunk, MetricResult, take_metrics
 from dossier_pipelines.litigation.reminders import DEADLINES, REMINDERS, MorningJob, tell_in_the_morning
+from dossier_pipelines.litigation.restating import restate_metrics
 from dossier_pipelines.litigation.service_levels import TaskScope, check_tasks
 from dossier_pipelines.shared.audit import read_results
 from dossier_pipelines.shared.database import Database, create_database
@@ -33,15 +35,15 @@ UNUSUAL_DAY: Final = date(2025, 6, 5)
 # What a job leaves behind, whichever run did it, and how often it was tried.
 STATE: Final = {
     "flags": "SELECT task_id, overdue_since, sla_missed_at FROM litigation.task_flags",
-    "marks": "SELECT task_id FROM litigation.task_marks",
-    "checks": "SELECT tenant_id, checked_until, grace FROM litigation.task_checks",
+    "marks": "SELECT task_id, came FROM litigation.task_marks",
+    "checks": "SELECT tenant_id, checked_since, checked_until, grace FROM litigation.task_checks",
     "events": "SELECT tenant_id, type, entity_id, payload, dedupe_key FROM platform.events",
     "audit": "SELECT tenant_id, action_type, details FROM platform.audit_log WHERE tenant_id <> '*'",
     "told": "SELECT tenant_id, user_id, title, metadata, dedupe_key FROM notifications.notifications",
     "deliveries": "SELECT tenant_id, channel, status, dedupe_key FROM notifications.deliveries",
     "counts": "SELECT tenant_id, user_id, day, counted FROM notifications.daily_counts",
     "unplanned": "SELECT notification_id FROM notifications.unplanned",
-    "days": "SELECT tenant_id, job, day FROM platform.daily_jobs",
+    "days": "SELECT tenant_id, job, day, reaches_to FROM platform.daily_jobs",
     "metrics": "SELECT tenant_id, metric, day, value FROM litigation.daily_metrics",
     "unusual": "SELECT tenant_id, metric, day, detector, value, records FROM litigation.anomalies",
     "late": "SELECT tenant_id, since FROM litigation.metric_marks",
@@ -93,7 +95,9 @@ def take(database: Database) -> object:
 
 
 def restate(database: Database) -> None:
-    with locks.METRICS.lease(database, holder="a run") as lease:
+    """Restate in a transaction for each tenant."""
+    with pytest.MonkeyPatch.context() as patch, locks.METRICS.lease(database, holder="a run") as lease:
+        patch.setattr(restating, "MOST_TENANT_DAYS", 20)
         restate_metrics(database, now=NOON, run_id="a run", lease=lease)
 
 
@@ -114,7 +118,9 @@ def forget(database: Database) -> None:
     with database.transaction() as connection:
         connection.execute(sa.text(f"TRUNCATE {', '.join(WRITTEN)}"))
         connection.execute(
-            sa.text("INSERT INTO litigation.task_marks (tenant_id, task_id) SELECT tenant_id, id FROM raw.tasks")
+            sa.text(
+                "INSERT INTO litigation.task_marks (tenant_id, task_id, came) SELECT tenant_id, id, true FROM raw.tasks"
+            )
         )
 
 
@@ -174,22 +180,28 @@ def test_a_job_killed_at_any_step_is_completed_by_the_next_run(
 def test_a_restating_killed_at_any_step_is_completed_by_the_next_run(
     database: Database, desks: list[Desk], new_database_url: str
 ) -> None:
+    def late() -> list[uuid.UUID]:
+        cases = rows(database, "SELECT id FROM raw.cases ORDER BY tenant_id")
+        return [desk.document(case.id, NOON - 8 * DAY) for desk, case in zip(desks, cases, strict=True)]
+
     take(database)
     before = {name: state(database)[name] for name in ("metrics", "unusual")}
-    document = desks[0].document(scalar(database, "SELECT id FROM raw.cases LIMIT 1"), NOON - 8 * DAY)
-    step = 1
+    documents = late()
+    step, after = 1, None
     while killed_at(step, in_process, new_database_url, "restate"):
         await_gone(database)
         restate(database)
-        after = state(database)
-        assert after["late"] == [], f"killed at step {step}"
-        assert after["metrics"] != before["metrics"]
-        desks[0].remove("case_documents", document)
+        found = state(database)
+        assert found["late"] == [], f"killed at step {step}"
+        after = after or found["metrics"]
+        assert before["metrics"] != after == found["metrics"], f"killed at step {step}"
+        for desk, document in zip(desks, documents, strict=True):
+            desk.remove("case_documents", document)
         restate(database)
         assert {name: state(database)[name] for name in before} == before
-        document = desks[0].document(scalar(database, "SELECT id FROM raw.cases LIMIT 1"), NOON - 8 * DAY)
+        documents = late()
         step += 1
-    assert step > 20
+    assert step > 30
     say("restating killed at every step", kills=step - 1, steps=step - 1, lost=0)
 
 

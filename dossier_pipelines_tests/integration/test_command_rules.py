@@ -64,7 +64,7 @@ def test_what_is_named_is_due_anew_and_nothing_else(
 ) -> None:
     done = replay(new_database_url, *(option.format(*given_up) for option in options))
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"{len(chosen)} executions are due anew.\n"
+    assert done.stderr == f"Executions that are due anew: {len(chosen)}.\n"
     due = {rule for rule, status in statuses(database).items() if status == "pending"}
     assert due == {given_up[number] for number in chosen}
 
@@ -85,7 +85,7 @@ def test_what_a_rule_gave_up_that_is_disabled_stays_given_up(
 ) -> None:
     house.change(given_up[0], enabled=False)
     assert replay(new_database_url, "--all").stderr == (
-        "2 executions are due anew.\n1 stay given up: the rule is disabled or removed.\n"
+        "Executions that are due anew: 2.\nStill given up: 1, the rule is disabled or removed.\n"
     )
     assert statuses(database)[given_up[0]] == "dead"
 

@@ -15,9 +15,9 @@ from dossier_pipelines.litigation.metrics import (
     MetricChunk,
     MetricResult,
     missing_ranges,
-    restate_metrics,
     take_metrics,
 )
+from dossier_pipelines.litigation.restating import restate_metrics
 from dossier_pipelines.litigation.service_levels import DEFAULT_HOURS
 from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.failures import UserError
@@ -601,7 +601,7 @@ def test_a_restating_that_dies_between_tenants_is_gone_on_with(
     for desk, case in zip(desks, cases, strict=True):
         desk.document(case, NOON - 20 * DAY)
     # A transaction for each tenant.
-    monkeypatch.setattr("dossier_pipelines.litigation.metrics.MOST_TENANT_DAYS", 20)
+    monkeypatch.setattr("dossier_pipelines.litigation.restating.MOST_TENANT_DAYS", 20)
 
     def die(chunk: MetricChunk) -> None:
         raise KeyboardInterrupt
@@ -626,7 +626,7 @@ def test_a_restating_that_dies_between_tenants_is_gone_on_with(
 
 
 def test_a_tenant_that_moves_west_loses_the_day_that_has_not_ended_there_until_it_does(database: Database) -> None:
-    # 23:30 in Kolkata and 14:00 in New York.
+    # 23:59:30 in Kolkata, and 14:29:30 in New York.
     evening = datetime(2025, 6, 10, 18, 29, 30, tzinfo=UTC)
     desk = Desk(database, timezone="Asia/Kolkata", clock_at=evening)
     desk.case(created_at=NOON - 30 * DAY)
@@ -639,13 +639,26 @@ def test_a_tenant_that_moves_west_loses_the_day_that_has_not_ended_there_until_i
     assert missing_ranges(database, since=TODAY, now=evening) == [(TODAY, TODAY)]
 
 
+def test_a_day_that_another_run_took_while_the_restating_waited_is_restated_and_kept(database: Database) -> None:
+    desk = Desk(database)
+    case = desk.case(created_at=NOON - 30 * DAY)
+    # 23:59:30 in Riyadh.
+    evening = datetime(2025, 6, 10, 20, 59, 30, tzinfo=UTC)
+    take(database, TODAY - DAY, TODAY, now=evening)
+    desk.policy("low", 48)
+    desk.document(case, NOON)
+    restate_metrics(database, now=evening - MINUTE, run_id="a restating")
+    assert metrics(database)["one", TODAY, "document_count"] == 1
+    assert scalar(database, "SELECT count(*) FROM litigation.metric_marks") == 0
+
+
 def test_another_grace_reaches_the_days_that_are_taken_already(database: Database) -> None:
     desk = Desk(database, clock_at=NOON)
     desk.task(desk.case(created_at=NOON - 30 * DAY), created_at=NOON - 9 * DAY, due_date=NOON - 5 * DAY)
     take(database, TODAY - 6 * DAY, TODAY - 2 * DAY)
     assert metrics(database)["one", TODAY - 5 * DAY, "overdue_tasks"] == 1
     take(database, TODAY - DAY, grace=2 * DAY)
-    restate(database, grace=2 * DAY)
+    restate(database)
     found = metrics(database)
     assert [found["one", TODAY - n * DAY, "overdue_tasks"] for n in (5, 4, 3, 2, 1)] == [0, 0, 1, 1, 1]
     take(database, TODAY - DAY, grace=2 * DAY)

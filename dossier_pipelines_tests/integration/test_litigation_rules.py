@@ -290,6 +290,20 @@ def test_nothing_is_told_of_the_rules_of_a_tenant_that_is_removed_until_it_is_ba
     assert judge(database, now + 2 * DAY + HOUR, tenant_id="gone")["inactive_rules"] == 1
 
 
+def test_the_rules_of_a_tenant_that_another_desk_still_has_go_on(database: Database) -> None:
+    desk = Desk(database, "shared")
+    rule(desk, {"action": "notify", "role": "admin", "title": "x", "message": "y"})
+    with database.transaction() as connection:
+        # As the desk of one tenant does with each load.
+        connection.exec_driver_sql(
+            "INSERT INTO ingestion.loads (tenant_id, entity, source, started_at, outcome, rows_read, inserted, "
+            "updated, unchanged, removed, rejected) "
+            "VALUES ('shared', 'dossiers', 'a source', now(), 'merged', 1, 1, 0, 0, 0, 0)"
+        )
+    remove(desk)
+    assert [one["tenant_id"] for one in judge(database, NOON, everybody=True)["byTenant"]] == ["shared"]
+
+
 def test_the_alerts_of_a_tenant_that_is_removed_are_over(database: Database) -> None:
     desk = Desk(database, "gone")
     rule(desk, {"action": "create_task", "title": "x", "priority": "low", "due_in_hours": 1})

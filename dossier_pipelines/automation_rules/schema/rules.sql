@@ -246,7 +246,7 @@ BEGIN
     FROM notifications.notifications AS n
     CROSS JOIN LATERAL (
         -- Once a key ended in the place of the action.
-        SELECT CAST(CASE WHEN k.ending ~ '^[0-9]+$' THEN k.ending
+        SELECT CAST(CASE WHEN k.ending ~ '^[0-9]{1,5}$' THEN k.ending
                 WHEN n.metadata ->> 'action' ~ '^[0-9]{1,5}$' THEN n.metadata ->> 'action' END AS integer) AS n,
             concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
         FROM (SELECT split_part(n.dedupe_key, ':', 4) AS ending) AS k

@@ -1,6 +1,7 @@
 -- The tenants and days, after those of the scope, whose anomalies have no records yet. A working table.
 -- Grain: one row per tenant with such a day. Uses anomalies_pkey by probes.
-SELECT s.tenant_id, s.timezone, platform.day_end(x.first_day - 1, s.timezone) AS before, x.first_day, x.last_day, s.hours
+SELECT s.tenant_id, s.timezone, platform.day_end(x.first_day - 1, s.timezone) AS before, x.first_day, x.last_day, s.hours,
+    s.grace
 FROM (
     SELECT l.tenant_id, min(l.day) AS first_day, max(l.day) AS last_day
     FROM (

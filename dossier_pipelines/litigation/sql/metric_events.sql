@@ -4,7 +4,7 @@
 -- A working table. Grain: one row per record and day on which it changes a number.
 -- Reads cases, tasks with their entries of task_history_pkey, hearings and documents of the tenants once.
 WITH spell AS (
-    SELECT s.tenant_id, s.timezone, s.before, s.first_day, s.last_day, t.id, h.status, h.valid_from, t.due_date,
+    SELECT s.tenant_id, s.timezone, s.before, s.first_day, s.last_day, s.grace, t.id, h.status, h.valid_from, t.due_date,
         t.created_at + CAST(s.hours ->> t.priority AS float8) * interval '1 hour' AS deadline,
         f.day AS from_day, least(min(f.day) OVER later, s.last_day + 1) AS until_day
     FROM metric_scope AS s
@@ -24,8 +24,8 @@ task AS (
     FROM spell AS p
     CROSS JOIN LATERAL (
         SELECT p.status <> 'cancelled' AS counts, p.status = 'completed' AS done, p.status IN ('pending', 'in_progress') AS open,
-            -- As the check of due dates has it, whose grace is :grace.
-            p.due_date + CAST(:grace AS interval) + interval '1 microsecond' AS overdue_at
+            -- As the check of due dates has it.
+            p.due_date + p.grace + interval '1 microsecond' AS overdue_at
         OFFSET '0'
     ) AS o
     CROSS JOIN LATERAL (

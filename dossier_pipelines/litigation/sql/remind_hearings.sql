@@ -1,6 +1,7 @@
 -- Tell the owner and the advocate of each scheduled hearing of the day and of the next, by the calendar of its tenant, and
 -- record an event: once per hearing, person and local day of the hearing, so that a moved hearing is told again. The day
--- begins at the hour of the job, for a run that comes later too: what was entered meanwhile and has begun is told as well.
+-- begins at the hour of the job, or earlier with a run by hand; for one that comes later, too: what was entered meanwhile and
+-- has begun is told as well.
 -- When the day is over, what is left of it is the next one, from now on.
 -- Grain: one row of counts. Uses tenants_pkey; hearings_scheduled_idx by a range per tenant; cases_pkey, courts_pkey,
 -- users_pkey; the unique keys of events and notifications keep a second run silent. The fence makes sure of the range: the

@@ -1,5 +1,5 @@
--- The tasks that have to be judged, and whether they came since the last check: those that are marked, and those that time has brought since the last check: a due
--- date that passed, an age that reached the hours of its priority. All open ones and all flagged ones of a tenant whose
+-- The tasks that have to be judged: those that are marked, and those that time has brought since the last check, a due date
+-- that passed or an age that reached the hours of its priority. came: that it was not known to the last check. All open ones and all flagged ones of a tenant whose
 -- service levels changed, whose clock was put back, or who was judged with another grace: what lies between both would
 -- never be looked at. A working table of the check.
 -- Grain: one row per task. Uses tasks_open_due_idx and tasks_open_created_idx by ranges, tasks_pkey. The fence makes sure

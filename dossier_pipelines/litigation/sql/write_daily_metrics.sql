@@ -1,6 +1,6 @@
 -- Write the metrics of every tenant and day of the scope, from running counts, or with :only_taken those that are there;
--- what is as it was is not touched. A rate with nothing under it is null. Grain: one row per tenant, metric and day. Uses daily_metrics_pkey;
--- ON CONFLICT alone would lock each row that stays, and so write it.
+-- what is as it was is not touched. A rate with nothing under it is null.
+-- Grain: one row per tenant, metric and day. Uses daily_metrics_pkey; ON CONFLICT alone would lock each row that stays, and so write it.
 INSERT INTO litigation.daily_metrics AS x (tenant_id, metric, day, value)
 SELECT r.tenant_id, m.metric, r.day, m.value
 FROM (

@@ -9,5 +9,5 @@ down_revision = "0012"
 
 
 def upgrade() -> None:
-    """Add the columns; the next evening fills the grace, and has every day taken anew once."""
+    """Add the columns."""
     op.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").replace(":", r"\:"))

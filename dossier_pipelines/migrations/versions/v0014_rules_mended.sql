@@ -76,7 +76,7 @@ BEGIN
     FROM notifications.notifications AS n
     CROSS JOIN LATERAL (
         -- Once a key ended in the place of the action.
-        SELECT CAST(CASE WHEN k.ending ~ '^[0-9]+$' THEN k.ending
+        SELECT CAST(CASE WHEN k.ending ~ '^[0-9]{1,5}$' THEN k.ending
                 WHEN n.metadata ->> 'action' ~ '^[0-9]{1,5}$' THEN n.metadata ->> 'action' END AS integer) AS n,
             concat('given up by the outbox, attempts: ', NEW.attempts, ': ', NEW.last_error) AS said
         FROM (SELECT split_part(n.dedupe_key, ':', 4) AS ending) AS k
@@ -103,12 +103,14 @@ CREATE OR REPLACE TRIGGER register_new AFTER INSERT ON raw.tenants
 CREATE OR REPLACE TRIGGER register_changed AFTER UPDATE ON raw.tenants
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION litigation.register_tenants();
 
--- One that the source removes stays a tenant of the house, and its rules stay, until the source has it again: they rest.
+-- One that the source removes stays a tenant of the house, and its rules stay, until the source has it again: they rest, but
+-- not those of a tenant that has loads of its own, and so another desk: loads of this one are of all its tenants.
 CREATE OR REPLACE FUNCTION litigation.unregister_tenants() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM automation_rules.forget_tenants(ARRAY(
         SELECT o.tenant_id FROM old_rows AS o
         WHERE NOT EXISTS (SELECT FROM raw.tenants AS t WHERE t.tenant_id = o.tenant_id OFFSET '0')
+            AND NOT EXISTS (SELECT FROM ingestion.loads AS l WHERE l.tenant_id = o.tenant_id OFFSET '0')
     ));
     RETURN NULL;
 END $$;
@@ -119,15 +121,18 @@ CREATE OR REPLACE TRIGGER unregister_removed AFTER DELETE ON raw.tenants
 -- Those that were removed before: they have records of the desk, and are none of its tenants.
 SELECT automation_rules.forget_tenants(ARRAY(
     SELECT t.tenant_id FROM platform.tenants AS t
-    WHERE NOT EXISTS (SELECT FROM raw.tenants AS r WHERE r.tenant_id = t.tenant_id OFFSET '0') AND (
+    WHERE NOT EXISTS (SELECT FROM raw.tenants AS r WHERE r.tenant_id = t.tenant_id OFFSET '0')
+    AND NOT EXISTS (SELECT FROM ingestion.loads AS l WHERE l.tenant_id = t.tenant_id OFFSET '0') AND (
         EXISTS (SELECT FROM raw.cases AS c WHERE c.tenant_id = t.tenant_id OFFSET '0')
         OR EXISTS (SELECT FROM litigation.daily_metrics AS m WHERE m.tenant_id = t.tenant_id OFFSET '0')
     )
 ));
 
 -- What is done was known by its place. Until now the place told what is left to do of a rule as it is, so that the actions
--- that stand there now are the ones that are not to be done again; what has succeeded altogether is never done again.
+-- that stand there now are the ones that are not to be done again; what has succeeded altogether is never done again. Of a
+-- rule that is gone nobody knows what stood where: should it come back, what is replayed of it is done whole.
 ALTER TABLE automation_rules.executions RENAME COLUMN done TO done_places;
+-- Its constraint has the name that the new column needs.
 ALTER TABLE automation_rules.executions ALTER COLUMN done_places DROP NOT NULL;
 ALTER TABLE automation_rules.executions ADD COLUMN done TEXT[] DEFAULT '{}' NOT NULL;
 COMMENT ON COLUMN automation_rules.executions.done IS 'The actions that succeeded and are not done again: the MD5 hash of each, and which of equal ones';
