@@ -61,6 +61,17 @@ def scalar(database: Database, sql: str, **parameters: Any) -> Any:
     return rows(database, sql, **parameters)[0][0]
 
 
+def waits_for_a_table(database: Database) -> bool:
+    """Whether a transaction of this database waits for a lock on a table; other tests share the server."""
+    return bool(
+        scalar(
+            database,
+            "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "
+            "WHERE d.datname = current_database() AND l.relation IS NOT NULL AND NOT l.granted",
+        )
+    )
+
+
 def reasons(database: Database, entity: str) -> dict[int, str]:
     """Return row number to reason of what was set aside."""
     return {

@@ -78,7 +78,7 @@ def build_answer_events_job(handlers: ActionHandlers) -> dg.JobDefinition:
 
 
 class ReplayConfig(dg.Config):
-    """Which dead executions to replay: a tenant's, those of one rule, or, when none of both is named, everything."""
+    """Which dead executions to replay: a tenant's, or one rule's. If neither is named, everything has to be true."""
 
     tenant_id: str | None = None
     rule_id: str | None = None

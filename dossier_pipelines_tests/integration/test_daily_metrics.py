@@ -23,7 +23,7 @@ from dossier_pipelines.shared.database import Database
 from dossier_pipelines.shared.failures import UserError
 from dossier_pipelines_tests.litigation import DAY, HOUR, NOON, Desk
 from dossier_pipelines_tests.processes import wait_until
-from dossier_pipelines_tests.records import rows, scalar
+from dossier_pipelines_tests.records import rows, scalar, waits_for_a_table
 
 MINUTE: Final = timedelta(minutes=1)
 GRACE: Final = 15 * MINUTE
@@ -333,17 +333,6 @@ def test_a_range_that_cannot_be_is_refused_and_nothing_written(database: Databas
     assert metrics(database) == {}
 
 
-def waits(database: Database) -> bool:
-    """Whether somebody in the database waits for a lock of a table."""
-    return bool(
-        scalar(
-            database,
-            "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "
-            "WHERE d.datname = current_database() AND l.relation IS NOT NULL AND NOT l.granted",
-        )
-    )
-
-
 def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database) -> None:
     desk = Desk(database)
     case = desk.case(created_at=NOON - 30 * DAY)
@@ -356,7 +345,9 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
                 f"VALUES ('one', gen_random_uuid(), '{case}', '2025-06-08T09:00Z')"
             )
             taken = pool.submit(take, database, yesterday)
-            wait_until(lambda: waits(database) or taken.done(), "the metrics wait for the load, or are taken")
+            wait_until(
+                lambda: waits_for_a_table(database) or taken.done(), "the metrics wait for the load, or are taken"
+            )
         taken.result()
     restate_metrics(database, now=NOON, run_id="a restating")
     assert metrics(database)["one", yesterday, "document_count"] == 1
@@ -683,7 +674,9 @@ def test_whoever_waits_for_an_open_load_lets_the_loads_after_it_pass(
         with database.transaction() as load:
             load.exec_driver_sql("LOCK TABLE raw.case_documents IN ROW EXCLUSIVE MODE")
             taken = pool.submit(take, database, TODAY - DAY)
-            wait_until(lambda: waits(database) or taken.done(), "the metrics wait for the load, or are taken")
+            wait_until(
+                lambda: waits_for_a_table(database) or taken.done(), "the metrics wait for the load, or are taken"
+            )
             # Its transaction commits while the first one is open.
             pool.submit(desk.document, case, NOON - 2 * DAY).result()
             assert not taken.done()

@@ -41,7 +41,7 @@ from dossier_pipelines_tests.histories import (
     stored_health,
 )
 from dossier_pipelines_tests.processes import wait_until
-from dossier_pipelines_tests.records import rows, scalar
+from dossier_pipelines_tests.records import rows, scalar, waits_for_a_table
 
 STATISTICS: Final = tuple(one.name for one in fields(Health))
 # The moment of tenants without a clock of their own.
@@ -1178,17 +1178,6 @@ def test_a_restating_that_died_is_done_again(database: Database, late: Late) -> 
 # --- what is written while days are taken for the first time ----------------------------------------------------
 
 
-def waits(database: Database) -> bool:
-    """Whether a transaction of this database waits for a lock on a table."""
-    return bool(
-        scalar(
-            database,
-            "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database "
-            "WHERE d.datname = current_database() AND l.relation IS NOT NULL AND NOT l.granted",
-        )
-    )
-
-
 def add_engagement(connection: sa.Connection, dossier_id: uuid.UUID, at: datetime) -> None:
     connection.execute(
         sa.text(
@@ -1205,7 +1194,9 @@ def test_a_load_that_is_open_while_days_are_taken_is_not_lost(database: Database
         with database.transaction() as load:
             add_engagement(load, late.one, NOON - 3 * DAY)
             taken = pool.submit(take_both, database)
-            wait_until(lambda: waits(database) or taken.done(), "the snapshots wait for the load, or are taken")
+            wait_until(
+                lambda: waits_for_a_table(database) or taken.done(), "the snapshots wait for the load, or are taken"
+            )
         taken.result()
     restate(database)
     require_as_if_taken_now(database)
@@ -1218,7 +1209,7 @@ def test_what_is_written_while_days_are_taken_leaves_a_mark(database: Database, 
             # The records have been read when the chunk comes to this table.
             other.exec_driver_sql("LOCK TABLE dossiers.snapshot_days IN ACCESS EXCLUSIVE MODE")
             taken = pool.submit(lambda: take(database, TODAY - DAY, TODAY, config=VARIED))
-            wait_until(lambda: waits(database), "the snapshots wait for the table")
+            wait_until(lambda: waits_for_a_table(database), "the snapshots wait for the table")
             with database.transaction() as load:
                 add_engagement(load, late.other, NOON - 3 * DAY)
         taken.result()
