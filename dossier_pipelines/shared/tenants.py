@@ -37,13 +37,8 @@ def require_past(connection: Connection, as_of: datetime, *, tenants: Sequence[s
         connection, PACKAGE, "clocks_behind", {"as_of": as_of, "tenants": list(tenants), "now": now}
     ).one_or_none()
     if behind is not None:
-        raise to_come(as_of, whose=f"the clock of tenant {behind.tenant_id!r}", present=behind.present)
-
-
-def to_come(as_of: datetime, *, whose: str, present: datetime) -> UserError:
-    """Return the refusal of a moment that is later than ``present``, which ``whose`` shows."""
-    return UserError(
-        f"as_of is {as_of.isoformat()}, and {whose} shows {present.isoformat()}. What is found for a moment to come "
-        "would be told now and not when it happens: name an earlier as_of, leave it out, or set dry_run to true. "
-        "Nothing was done."
-    )
+        raise UserError(
+            f"as_of is {as_of.isoformat()}, and the clock of tenant {behind.tenant_id!r} shows "
+            f"{behind.present.isoformat()}. What is found for a moment to come would be told now and not when it "
+            "happens: name an earlier as_of, leave it out, or set dry_run to true. Nothing was done."
+        )
